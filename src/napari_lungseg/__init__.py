@@ -1,0 +1,79 @@
+"""Lung segmentation on CT and chest X-rays: a napari plugin, a Python API and a command line over one core.
+
+The names below are imported when they are first used; importing this package imports neither numpy nor torch.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from importlib.metadata import PackageNotFoundError, version
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .analysis.measure import measure
+    from .analysis.metrics import evaluate
+    from .analysis.table import Table
+    from .errors import LungSegError
+    from .findings import Finding
+    from .io import read, write
+    from .models.catalog import list_models, load_model
+    from .progress import Progress
+    from .segmentation.predict import SegmentSettings, iter_segment, segment
+    from .volume import Geometry, LabelMap, Volume
+
+_ORIGINS = {
+    "Finding": "findings",
+    "Geometry": "volume",
+    "LabelMap": "volume",
+    "LungSegError": "errors",
+    "Progress": "progress",
+    "SegmentSettings": "segmentation.predict",
+    "Table": "analysis.table",
+    "Volume": "volume",
+    "evaluate": "analysis.metrics",
+    "iter_segment": "segmentation.predict",
+    "list_models": "models.catalog",
+    "load_model": "models.catalog",
+    "measure": "analysis.measure",
+    "read": "io",
+    "segment": "segmentation.predict",
+    "write": "io",
+}
+
+__all__ = [
+    "Finding",
+    "Geometry",
+    "LabelMap",
+    "LungSegError",
+    "Progress",
+    "SegmentSettings",
+    "Table",
+    "Volume",
+    "__version__",
+    "evaluate",
+    "iter_segment",
+    "list_models",
+    "load_model",
+    "measure",
+    "read",
+    "segment",
+    "write",
+]
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name when it is first used (PEP 562)."""
+    if name == "__version__":
+        try:
+            return version("napari-lungseg")
+        except PackageNotFoundError:  # run from a source tree that was never installed
+            return "0.0.0"
+    if name not in _ORIGINS:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(f"{__name__}.{_ORIGINS[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
