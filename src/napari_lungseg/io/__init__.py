@@ -1,0 +1,164 @@
+"""The front door: `read` opens whatever a path holds, `write` saves a volume or a label map.
+
+A reader or a writer is one function and one line in a table. Readers are called ``reader(paths, modality=…, labels=…)``
+(DICOM, which says itself what is a label map, without ``labels``) and return a list of `Volume` and `LabelMap`;
+writers are called ``writer(item, path)`` with a path in a temporary folder.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeAlias
+
+from ..errors import ReadError, WriteError
+from ..registry import Table
+
+if TYPE_CHECKING:
+    from ..volume import LabelMap, Modality, Volume
+
+    Item: TypeAlias = Volume | LabelMap
+
+__all__ = ["READERS", "WRITERS", "read", "suffix_of", "write"]
+
+_DICOM = "napari_lungseg.io.dicom:read_dicom"
+_ITK = "napari_lungseg.io.itk:read_itk"
+_RASTER = "napari_lungseg.io.raster:read_raster"
+
+READERS = Table(
+    "kind of file to read",
+    {
+        ".dcm": _DICOM,
+        ".dicom": _DICOM,
+        ".ima": _DICOM,
+        ".nii": _ITK,
+        ".nii.gz": _ITK,
+        ".mha": _ITK,
+        ".mhd": _ITK,
+        ".nrrd": _ITK,
+        ".nhdr": _ITK,
+        ".seg.nrrd": _ITK,
+        ".png": _RASTER,
+        ".jpg": _RASTER,
+        ".jpeg": _RASTER,
+        ".tif": _RASTER,
+        ".tiff": _RASTER,
+    },
+)
+
+WRITERS = Table(
+    "kind of file to write",
+    {
+        ".nii": "napari_lungseg.io.itk:write_nifti",
+        ".nii.gz": "napari_lungseg.io.itk:write_nifti",
+        ".mha": "napari_lungseg.io.itk:write_metaimage",
+        ".mhd": "napari_lungseg.io.itk:write_metaimage",
+        ".nrrd": "napari_lungseg.io.itk:write_nrrd",
+        ".seg.nrrd": "napari_lungseg.io.itk:write_nrrd",
+        ".png": "napari_lungseg.io.raster:write_png",
+        ".tif": "napari_lungseg.io.raster:write_tiff",
+        ".tiff": "napari_lungseg.io.raster:write_tiff",
+    },
+)
+
+
+def suffix_of(path: str | Path, table: Table = READERS) -> str:
+    """The longest suffix of ``path`` that the table knows (``".nii.gz"`` before ``".gz"``), or ``""``."""
+    name = Path(path).name.lower()
+    return max((suffix for suffix in table if name.endswith(suffix) and name != suffix), key=len, default="")
+
+
+def read(
+    path: str | Path | Iterable[str | Path], *, modality: Modality | None = None, labels: bool | None = None
+) -> list[Item]:
+    """Read every scan and label map that a path holds.
+
+    Parameters
+    ----------
+    path : a file; a folder (its DICOM series, searched through all subfolders; where it has none, the volumes and
+        pictures directly in it); or a list of files
+    modality : what the files are, where they do not say it themselves or say it wrongly
+    labels : True opens files as label maps, False as images; None decides and says why in a finding
+
+    Returns
+    -------
+    list of Volume and LabelMap
+        One per DICOM series, per volume file, and per picture; pictures of one size in a folder or list are one stack
+        of radiographs. Each carries its findings.
+
+    Raises
+    ------
+    ReadError
+        When nothing can be read, with the reason.
+    """
+    from .discover import files_of
+
+    paths, findings = files_of(path)
+    items: list[Item] = []
+    for reader, members in _by_reader(paths).items():
+        items += _call(reader, members, modality, labels)
+    if not items:
+        raise ReadError(f"{paths[0].name} holds no image that can be opened.")
+    items[0] = dataclasses.replace(items[0], findings=(*items[0].findings, *findings))
+    return items
+
+
+def write(item: Item, path: str | Path) -> Path:
+    """Write a volume or a label map; the suffix chooses the format.
+
+    The file appears complete or not at all. What a format cannot hold (names, colours, geometry of a picture …) goes
+    into ``NAME.labels.json`` (a volume's: ``NAME.volume.json``) beside it, which `read` takes up again.
+
+    Parameters
+    ----------
+    item : what to write, in the voxel order of the scan it belongs to
+    path : of the file; its folder is made where it is missing
+
+    Returns
+    -------
+    Path
+        Of the file written.
+
+    Raises
+    ------
+    WriteError
+        When the format cannot hold this item (naming those that can), or the disk refuses.
+    """
+    from . import atomic, sidecar
+
+    target = Path(path)
+    suffix = suffix_of(target, WRITERS)
+    if not suffix:
+        raise WriteError(f"{target.name!r} names no format that can be written; end it with {', '.join(WRITERS)}.")
+    with atomic.replacing(target) as temporary:
+        held = WRITERS.resolve(suffix)(item, temporary)
+        sidecar.write(item, target, suffix, temporary.parent, held)
+    return target
+
+
+def _by_reader(paths: Sequence[Path]) -> dict[str, list[Path]]:
+    """Paths by the suffix whose reader takes them; files of one reader stay together, in order."""
+    from .discover import looks_like_dicom
+
+    groups: dict[str, list[Path]] = {}
+    for path in paths:
+        suffix = suffix_of(path) or (".dcm" if looks_like_dicom(path) else "")
+        if not suffix:
+            raise ReadError(f"{path.name} is of no kind that can be read here: expected DICOM, {', '.join(READERS)}.")
+        groups.setdefault(READERS[suffix], []).append(path)
+    return {next(suffix for suffix in READERS if READERS[suffix] == reader): group for reader, group in groups.items()}
+
+
+def _call(suffix: str, paths: Sequence[Path], modality: Modality | None, labels: bool | None) -> list[Item]:
+    """Run one reader; DICOM says itself what is a label map, so a wish is fulfilled afterwards."""
+    reader = READERS.resolve(suffix)
+    if READERS[suffix] != _DICOM:
+        items: list[Item] = reader(paths, modality=modality, labels=labels)
+        return items
+    from .infer import as_labels, as_volume
+
+    items = reader(paths, modality=modality)
+    if labels is None:
+        return items
+    return [as_labels(item) if labels else as_volume(item, modality) for item in items]

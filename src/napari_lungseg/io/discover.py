@@ -1,0 +1,98 @@
+"""Which files a path stands for, found by content where the name does not tell."""
+
+from __future__ import annotations
+
+import os
+import struct
+from collections.abc import Iterable
+from pathlib import Path
+
+from ..errors import ReadError
+from ..findings import Finding
+from . import READERS, suffix_of
+
+# Groups with which a DICOM file without preamble begins (PS3.10 §7): meta information, identification.
+_FIRST_GROUPS = (0x0002, 0x0008)
+# Files that lie beside scans without being one, so that they are not opened to look for DICOM.
+_NEVER_DICOM = (".json", ".csv", ".txt", ".md", ".raw", ".zraw", ".gz", ".xml", ".html", ".pdf", ".zip", ".py", ".safetensors")
+
+
+def files_of(path: str | Path | Iterable[str | Path]) -> tuple[list[Path], list[Finding]]:
+    """The files to read for a file, a folder or a list of files, and what was left out.
+
+    Raises
+    ------
+    ReadError
+        When there is no such path, or nothing in it that can be read.
+    """
+    if not isinstance(path, (str, os.PathLike)):
+        paths = [Path(entry) for entry in path]
+        if not paths:
+            raise ReadError("The list of files is empty; name at least one file.")
+        for entry in paths:
+            _check_file(entry)
+        return paths, []
+    single = Path(path)
+    if single.is_dir():
+        return _files_in(single)
+    _check_file(single)
+    return [single], []
+
+
+def looks_like_dicom(path: Path) -> bool:
+    """Whether the first bytes are those of a DICOM file, with or without preamble."""
+    try:
+        with path.open("rb") as file:
+            head = file.read(132)
+    except OSError:
+        return False
+    if head[128:] == b"DICM":
+        return True
+    if len(head) < 8:
+        return False
+    group, element = struct.unpack_from("<HH", head)
+    explicit = head[4:6].isalpha() and head[4:6].isupper()
+    implicit = struct.unpack_from("<I", head, 4)[0] < 256
+    return group in _FIRST_GROUPS and element < 0x0100 and (explicit or implicit)
+
+
+def _check_file(path: Path) -> None:
+    if path.is_dir():
+        raise ReadError(f"{path.name} is a folder; in a list, name files, or open the folder by itself.")
+    if not path.exists():
+        raise ReadError(f"There is no file or folder {path.name!r} in {str(path.parent)!r}; check the path.")
+    if path.stat().st_size == 0:
+        raise ReadError(f"{path.name} is empty (0 bytes); copy or export it again.")
+
+
+def _files_in(folder: Path) -> tuple[list[Path], list[Finding]]:
+    """The DICOM files anywhere below a folder; without any, the volumes and pictures directly in it."""
+    below = sorted(Path(root) / name for root, _, names in os.walk(folder) for name in names if not name.startswith("."))
+    dicom = [path for path in below if _is_dicom(path)]
+    others = [path for path in below if suffix_of(path) and path.parent == folder and not _is_dicom_name(path)]
+    others = [path for path in others if path.stat().st_size > 0]
+    if dicom:
+        left_out = f"{len(others)} other image file(s) in the folder were left unread; open them by name."
+        return dicom, [Finding("other-files", left_out)] if others else []
+    if others:
+        return others, []
+    deeper = sum(1 for path in below if suffix_of(path))
+    where = f"; {deeper} lie in its subfolders: open one of those" if deeper else ""
+    raise ReadError(
+        f"The folder {folder.name!r} holds {len(below)} file(s), but no DICOM series and no volume or picture{where}. "
+        f"Expected DICOM, {', '.join(suffix for suffix in READERS)}."
+    )
+
+
+def _is_dicom_name(path: Path) -> bool:
+    return READERS[suffix_of(path)] == READERS[".dcm"]
+
+
+def _is_dicom(path: Path) -> bool:
+    """By name where the suffix is known (only content tells a DICOMDIR and files without suffix), else by content."""
+    suffix = suffix_of(path)
+    if suffix and not _is_dicom_name(path):
+        return False
+    if path.suffix.lower() in _NEVER_DICOM or path.name.upper() == "DICOMDIR":
+        return False
+    return looks_like_dicom(path)
