@@ -6,7 +6,6 @@ The names below are imported when they are first used; importing this package im
 from __future__ import annotations
 
 from importlib import import_module
-from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -20,6 +19,8 @@ if TYPE_CHECKING:
     from .progress import Progress
     from .segmentation.predict import SegmentSettings, iter_segment, segment
     from .volume import Geometry, LabelMap, Volume
+
+    __version__: str
 
 _ORIGINS = {
     "Finding": "findings",
@@ -64,6 +65,8 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     """Import a public name when it is first used (PEP 562)."""
     if name == "__version__":
+        from importlib.metadata import PackageNotFoundError, version  # 10 ms that `import napari_lungseg` need not cost
+
         try:
             return version("napari-lungseg")
         except PackageNotFoundError:  # run from a source tree that was never installed
