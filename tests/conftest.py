@@ -9,8 +9,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import settings
 
 DATA_VARIABLE = "LUNGSEG_TEST_DATA"
+# The same examples in every run, and no clock: a busy machine is no failure.
+settings.register_profile("lungseg", deadline=None, derandomize=True, database=None)
+settings.load_profile("lungseg")
 _home = pytest.StashKey[str]()
 
 

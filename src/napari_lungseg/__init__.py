@@ -6,8 +6,8 @@ The names below are imported when they are first used; importing this package im
 from __future__ import annotations
 
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
 
+TYPE_CHECKING = False  # checkers take it for true; importing `typing` would be most of this package's import time
 if TYPE_CHECKING:
     from .analysis.measure import measure
     from .analysis.metrics import evaluate
@@ -62,7 +62,7 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> object:
     """Import a public name when it is first used (PEP 562)."""
     if name == "__version__":
         from importlib.metadata import PackageNotFoundError, version  # 10 ms that `import napari_lungseg` need not cost
@@ -73,7 +73,7 @@ def __getattr__(name: str) -> Any:
             return "0.0.0"
     if name not in _ORIGINS:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(import_module(f"{__name__}.{_ORIGINS[name]}"), name)
+    value: object = getattr(import_module(f"{__name__}.{_ORIGINS[name]}"), name)
     globals()[name] = value
     return value
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import product
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
@@ -93,7 +94,8 @@ class Geometry:
         matrix = np.asarray(self.direction)
         if not np.allclose(np.linalg.norm(matrix, axis=0), 1.0, atol=1e-3) or abs(np.linalg.det(matrix)) < 1e-3:
             raise InvalidVolumeError(
-                f"The direction {self.direction} is not made of three independent unit vectors. The file's header is damaged."
+                f"The direction {self.direction} is not made of three independent unit vectors. "
+                "The file's header is damaged."
             )
         if self.slice_positions is not None:
             self._check_slice_positions()
@@ -103,6 +105,8 @@ class Geometry:
         object.__setattr__(self, "slice_positions", positions)
         if len(positions) != self.shape[0]:
             raise InvalidVolumeError(f"There are {len(positions)} slice positions for {self.shape[0]} slices.")
+        if positions[0] != 0:
+            raise InvalidVolumeError(f"Slice positions count from the first slice; found {positions[0]} instead of 0.")
         if not np.all(np.diff(positions) > 0):
             raise InvalidVolumeError("Slice positions must grow from slice to slice.")
 
@@ -143,7 +147,7 @@ class Geometry:
         """Whether both have the same shape and every corner voxel lies at the same place."""
         if self.shape != other.shape or self.frames != other.frames or self.units != other.units:
             return False
-        corners = [(z, y, x) for z in (0, self.shape[0] - 1) for y in (0, self.shape[1] - 1) for x in (0, self.shape[2] - 1)]
+        corners = list(product(*((0, size - 1) for size in self.shape)))
         return all(bool(np.allclose(self.position(c), other.position(c), atol=tolerance_mm)) for c in corners)
 
     def axis_letters(self) -> tuple[str, str, str]:
@@ -158,8 +162,9 @@ class Geometry:
         """The flips and transpose that turn this array to the nearest standard view.
 
         A stack becomes axial: head up the stack, anterior up the screen, the patient's right at the viewer's left.
-        A single slice (and each frame of a stack of radiographs) stays a slice: it is only turned within its plane (axial: anterior up; coronal and frontal
-        radiographs: head up, patient's right at the viewer's left; sagittal: head up, anterior at the viewer's left).
+        A single slice (and each frame of a stack of radiographs) stays a slice: it is only turned within its plane
+        (axial: anterior up; coronal and frontal radiographs: head up, patient's right at the viewer's left; sagittal:
+        head up, anterior at the viewer's left).
         """
         worlds = _nearest_world_axes(np.asarray(self.direction))
         signs = tuple(int(np.sign(self.direction[worlds[j]][j]) or 1) for j in range(3))
@@ -251,7 +256,9 @@ class Reorientation:
 
 def _check_grid(array: Any, geometry: Geometry, what: str) -> None:
     if tuple(array.shape[:3]) != geometry.shape:
-        raise InvalidVolumeError(f"The {what} has shape {tuple(array.shape)}, but its geometry is for {geometry.shape}.")
+        raise InvalidVolumeError(
+            f"The {what} has shape {tuple(array.shape)}, but its geometry is for {geometry.shape}."
+        )
 
 
 @dataclass(frozen=True, eq=False)
