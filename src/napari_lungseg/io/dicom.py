@@ -1,0 +1,202 @@
+"""Read DICOM: every series in the files, one volume for each stack of slices or radiograph, with what was noticed."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import warnings
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from ..errors import InvalidVolumeError, ReadError
+from ..findings import Finding
+from ..volume import Modality, Volume
+from .dicom_geometry import radiograph_geometry, stack_geometry
+from .dicom_grey import greys
+from .dicom_header import DamagedFileError, Frame, NotAScanError, frames_of, is_dicom, read_instance
+from .dicom_kind import is_colour, is_localizer, kind_findings, modality_of, neutral_name, unit_of
+from .dicom_pixels import LAZY_ABOVE, SliceStack, as_grey, colours, lazy, load
+from .dicom_series import Stack, group
+
+__all__ = ["is_dicom", "read_dicom"]
+
+
+@dataclass
+class _Scan:
+    """What looking at the files brought to light."""
+
+    frames: list[Frame] = field(default_factory=list)
+    damaged: list[tuple[Path, str, str]] = field(default_factory=list)  # with the reason and the series, if known
+    others: Counter[str] = field(default_factory=Counter)
+
+
+def read_dicom(paths: Sequence[Path], *, modality: Modality | None = None) -> list[Volume]:
+    """Read all scans among some files.
+
+    Headers are read first and sorted into series; series are taken apart where orientation, size, kind or place do not
+    fit, and never merged. Stacks of more than 64 slices stay on disk until their voxels are needed.
+
+    Parameters
+    ----------
+    paths : files; those that are not DICOM are passed over
+    modality : ``"ct"``, ``"xray"`` or ``"photo"`` instead of what the headers say
+
+    Returns
+    -------
+    one volume for each stack of slices, radiograph or picture, by series number, localizers last
+
+    Raises
+    ------
+    ReadError
+        Where no file is a DICOM scan that can be read.
+    """
+    files = [Path(path) for path in paths]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # pydicom warns of every harmless slip in a header
+        scan = _scan(files)
+        if not scan.frames:
+            raise ReadError(_nothing_read(files, scan))
+        stacks = group(scan.frames, modality)
+        told = _told_of_all(stacks, scan)
+        volumes = [volume for stack in stacks for volume in _volumes(stack, modality, told, scan)]
+    if not volumes:
+        raise ReadError(_nothing_read(files, scan))
+    return _numbered(volumes)
+
+
+def _scan(files: Sequence[Path]) -> _Scan:
+    scan = _Scan()
+    for path in files:
+        try:
+            instance = read_instance(path)
+            scan.frames += frames_of(instance) if instance else []
+        except DamagedFileError as error:
+            scan.damaged.append((path, str(error), ""))
+        except NotAScanError as error:
+            scan.others[str(error)] += 1
+        except OSError as error:
+            scan.damaged.append((path, f"it cannot be opened ({error.strerror})", ""))
+    return scan
+
+
+def _nothing_read(files: Sequence[Path], scan: _Scan) -> str:
+    where = files[0].name if len(files) == 1 else f"The folder's {len(files)} files"
+    if scan.damaged:
+        path, reason, _ = scan.damaged[0]
+        many = f" ({len(scan.damaged)} files are damaged)" if len(scan.damaged) > 1 else ""
+        return f"{path.name} is a damaged DICOM file: {reason}{many}. Copy or export it again."
+    if scan.others:
+        kinds = ", ".join(scan.others)
+        return f"{where}: DICOM, but no image ({kinds}). Open the CT series or the radiograph it belongs to."
+    if not files:
+        return "There are no files to read. Choose a folder or file with DICOM images."
+    return f"{where}: no DICOM found. Choose a DICOM file, or a folder that holds a series of them."
+
+
+def _told_of_all(stacks: Sequence[Stack], scan: _Scan) -> list[Finding]:
+    """Findings that concern every volume of this reading."""
+    findings = []
+    series = len({stack.series for stack in stacks})
+    if series > 1:
+        told = f"There are {series} series here; each opens as volumes of its own."
+        findings.append(Finding("several-series", told))
+    if scan.damaged:
+        path, reason, _ = scan.damaged[0]
+        others = f" and {len(scan.damaged) - 1} more" if len(scan.damaged) > 1 else ""
+        told = f"{path.name}{others} could not be read ({reason}); slices may be missing."
+        findings.append(Finding("damaged-files", told))
+    if scan.others:
+        kinds = ", ".join(f"{count} × {kind}" for kind, count in scan.others.items())
+        findings.append(Finding("other-objects", f"There are also DICOM objects that are no scans: {kinds}. Not opened."))
+    return findings
+
+
+def _volumes(stack: Stack, wanted: Modality | None, told: Sequence[Finding], scan: _Scan) -> list[Volume]:
+    """The volume of a stack; none where all its pixels are damaged."""
+    try:
+        volume = _colour_volume(stack, wanted) if is_colour(stack.frames[0]) else _grey_volume(stack, wanted)
+    except (ReadError, InvalidVolumeError) as error:
+        scan.damaged.append((stack.frames[0].instance.path, str(error), stack.series))
+        return []
+    return [dataclasses.replace(volume, findings=(*stack.findings, *told, *volume.findings))]
+
+
+def _grey_volume(stack: Stack, wanted: Modality | None) -> Volume:
+    frames, lost = stack.frames, []
+    modality = modality_of(frames[0], wanted)
+    unit = unit_of(frames[0], modality, wanted)
+    grey, about_grey = greys(frames, unit)
+    if len(frames) > LAZY_ABOVE:
+        array = lazy(SliceStack(frames, grey.dtype, grey.values))
+    else:
+        array, good, reason = load(frames, grey.values)
+        if array is None:
+            raise ReadError(reason)
+        lost = _lost(len(frames) - len(good), reason)
+        frames = tuple(frames[number] for number in good)
+    geometry, about_place = (stack_geometry if modality == "ct" else radiograph_geometry)(frames)
+    return Volume(
+        array=array,
+        geometry=geometry,
+        modality=modality,
+        unit=unit,
+        window=grey.window(frames[len(frames) // 2]),
+        findings=(*lost, *kind_findings(frames[0], modality, unit), *about_place, *about_grey),
+        source=_source(frames),
+        name=_name(frames[0]),
+    )
+
+
+def _lost(count: int, reason: str) -> list[Finding]:
+    told = f"{count} image(s) of the series could not be decoded and are missing. {reason}"
+    return [Finding("damaged-files", told)] if count else []
+
+
+def _colour_volume(stack: Stack, wanted: Modality | None) -> Volume:
+    """A colour image; one that is grey after all becomes an ordinary radiograph."""
+    frames = stack.frames
+    array, good, reason = load(frames, colours)
+    if array is None:
+        raise ReadError(reason)
+    frames = tuple(frames[number] for number in good)
+    geometry, about_place = radiograph_geometry(frames)
+    grey = as_grey(array)
+    if grey is not None:
+        modality = wanted or ("ct" if modality_of(frames[0], None) == "ct" and frames[0].position is not None else "xray")
+        told = Finding("grey-colours", "The image is stored in colour but is grey; one channel is taken.")
+    else:
+        modality, told = wanted or "photo", Finding("colour-image", "This is a colour image, not a scan with grey values.")
+        about_place = [finding for finding in about_place if finding.code != "sides-assumed"]
+    return Volume(
+        array=array if grey is None else grey,
+        geometry=geometry,
+        modality=modality,
+        unit="rgb" if grey is None else "a.u.",
+        findings=(*_lost(len(stack.frames) - len(good), reason), told, *about_place),
+        source=_source(frames),
+        name=_name(frames[0]),
+    )
+
+
+def _source(frames: Sequence[Frame]) -> str:
+    """The file, or the folder that holds all files."""
+    files = {str(frame.instance.path) for frame in frames}
+    return files.pop() if len(files) == 1 else os.path.commonpath({os.path.dirname(file) for file in files})
+
+
+def _name(frame: Frame) -> str:
+    return f"{neutral_name(frame)}, localizer" if is_localizer(frame) else neutral_name(frame)
+
+
+def _numbered(volumes: Sequence[Volume]) -> list[Volume]:
+    """Tell volumes of the same name apart."""
+    names = Counter(volume.name for volume in volumes)
+    seen: Counter[str] = Counter()
+    numbered = []
+    for volume in volumes:
+        seen[volume.name] += 1
+        more = f", part {seen[volume.name]}" if names[volume.name] > 1 else ""
+        numbered.append(dataclasses.replace(volume, name=volume.name + more))
+    return numbered

@@ -1,0 +1,306 @@
+"""DICOM headers: which files are DICOM, what they say, and where their pixels lie. No pixel is read here."""
+
+from __future__ import annotations
+
+import struct
+import warnings
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+
+# All that is read of a header; whatever else it holds (private elements, overlays, histories) costs no time.
+KEYWORDS = (
+    *("SpecificCharacterSet", "ImageType", "SOPClassUID", "SOPInstanceUID", "SeriesInstanceUID", "FrameOfReferenceUID"),
+    *("Modality", "SeriesNumber", "SeriesDescription", "InstanceNumber", "PresentationIntentType"),
+    # only to keep them out of names
+    *("PatientName", "PatientID", "OtherPatientNames", "OtherPatientIDs", "PatientBirthDate", "AccessionNumber"),
+    *("ReferringPhysicianName", "PerformingPhysicianName", "OperatorsName", "StudyID"),
+    # where the voxels are
+    *("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing", "SliceThickness", "SpacingBetweenSlices"),
+    *("SliceLocation", "ImagerPixelSpacing", "NominalScannedPixelSpacing", "EstimatedRadiographicMagnificationFactor"),
+    *("PixelSpacingCalibrationType", "PixelAspectRatio", "PatientOrientation", "ViewPosition"),
+    *("FieldOfViewHorizontalFlip", "SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence"),
+    # what tells stacks at the same place apart
+    *("AcquisitionNumber", "TemporalPositionIdentifier", "NominalPercentageOfCardiacPhase", "TriggerTime"),
+    *("ConvolutionKernel", "EchoTime", "AcquisitionTime", "ContentTime"),
+    # what the voxels mean
+    *("Rows", "Columns", "NumberOfFrames", "SamplesPerPixel", "PhotometricInterpretation", "PlanarConfiguration"),
+    *("BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation", "PixelPaddingValue", "PixelPaddingRangeLimit"),
+    *("RescaleSlope", "RescaleIntercept", "RescaleType", "ModalityLUTSequence", "VOILUTSequence", "VOILUTFunction"),
+    *("WindowCenter", "WindowWidth", "PresentationLUTShape"),
+)
+_VALUE_REPRESENTATIONS = frozenset(
+    b"AE AS AT CS DA DS DT FD FL IS LO LT OB OD OF OL OV OW PN SH SL SQ SS ST SV TM UC UI UL UN UR US UT UV".split()
+)
+_PIXEL_DATA = {b"\xe0\x7f\x10\x00": "<", b"\x7f\xe0\x00\x10": ">"}
+_FLOAT_PIXEL_DATA = (b"\xe0\x7f\x08\x00", b"\xe0\x7f\x09\x00", b"\x7f\xe0\x00\x08", b"\x7f\xe0\x00\x09")
+_ITEM, _ITEMS_END = b"\xfe\xff\x00\xe0", b"\xfe\xff\xdd\xe0"
+_UNDEFINED = 0xFFFFFFFF
+_DEFLATED = "1.2.840.10008.1.2.1.99"
+_PLAIN = ("1.2.840.10008.1.2", "1.2.840.10008.1.2.1")
+# They have pixels, but are not scans: segmentations (binary, label map) and dose grids.
+_NOT_SCANS = ("1.2.840.10008.5.1.4.1.1.66.4", "1.2.840.10008.5.1.4.1.1.66.7", "1.2.840.10008.5.1.4.1.1.481.2")
+
+
+class DamagedFileError(Exception):
+    """A DICOM file that is cut off or cannot be understood; turned into a finding or a `ReadError` by the reader."""
+
+
+class NotAScanError(Exception):
+    """A sound DICOM file that holds no scan; the text says what it is."""
+
+
+@dataclass(frozen=True, eq=False)
+class Instance:
+    """One DICOM file with its header.
+
+    Parameters
+    ----------
+    path : the file
+    header : pydicom dataset of `KEYWORDS`
+    transfer_syntax : UID of how the pixels are coded, or "" where the file does not say
+    plain_offset : byte at which uncompressed little-endian pixels start, or None where pydicom has to decode them
+    """
+
+    path: Path
+    header: Any
+    transfer_syntax: str
+    plain_offset: int | None
+
+
+@dataclass(frozen=True, eq=False)
+class Frame:
+    """One image: an instance, or one frame of a multi-frame instance.
+
+    Parameters
+    ----------
+    instance : the file it lies in
+    index : its number within the file, from 0
+    own : what the functional groups say of this frame alone; goes before the header
+    """
+
+    instance: Instance
+    index: int = 0
+    own: Mapping[str, Any] = field(default_factory=dict)
+
+    def get(self, keyword: str) -> Any:
+        """Value of an element, or None where it is absent, empty or damaged."""
+        value = self.own.get(keyword)
+        if value is None:
+            try:
+                value = self.instance.header.get(keyword)
+            except Exception:  # pydicom raises anything from KeyError to struct.error on a damaged value
+                return None
+        return None if value is None or (isinstance(value, str | bytes | Sequence) and len(value) == 0) else value
+
+    def text(self, keyword: str) -> str:
+        """Value as upper-case words without surrounding blanks, "" where there is none."""
+        value = self.get(keyword)
+        return "" if value is None else str(value).strip().upper()
+
+    def words(self, keyword: str) -> tuple[str, ...]:
+        """Multi-valued text, each upper-case and stripped."""
+        value = self.get(keyword)
+        values = [value] if isinstance(value, str) or not isinstance(value, Iterable) else value
+        return () if value is None else tuple(str(word).strip().upper() for word in values)
+
+    def numbers(self, keyword: str) -> tuple[float, ...]:
+        """Values as finite floats; empty where any is not."""
+        try:
+            value = np.atleast_1d(np.asarray(self.get(keyword), dtype=float))
+        except (TypeError, ValueError):
+            return ()
+        return tuple(value.tolist()) if value.ndim == 1 and np.all(np.isfinite(value)) else ()
+
+    def number(self, keyword: str) -> float | None:
+        """First value as a finite float, or None."""
+        values = self.numbers(keyword)
+        return values[0] if values else None
+
+    def count(self, keyword: str, default: int) -> int:
+        """First value as an integer."""
+        value = self.number(keyword)
+        return default if value is None else int(value)
+
+    @cached_property
+    def position(self) -> np.ndarray | None:
+        """(x, y, z) of the centre of the first pixel, mm LPS, or None."""
+        values = self.numbers("ImagePositionPatient")
+        return np.asarray(values) if len(values) == 3 else None
+
+    @cached_property
+    def orientation(self) -> np.ndarray | None:
+        """(2, 3) unit vectors (x, y, z) along which columns and rows are counted up, or None."""
+        values = self.numbers("ImageOrientationPatient")
+        if len(values) != 6:
+            return None
+        axes = np.asarray(values).reshape(2, 3)
+        lengths = np.linalg.norm(axes, axis=1)
+        if min(lengths) < 0.5 or np.linalg.norm(np.cross(*axes)) < 0.5:
+            return None
+        return np.asarray(axes / lengths[:, None])
+
+    @cached_property
+    def spacing(self) -> tuple[float, float] | None:
+        """(row, column) distances in mm from PixelSpacing, or None."""
+        return self.pair("PixelSpacing")
+
+    def pair(self, keyword: str) -> tuple[float, float] | None:
+        """Two positive numbers, or None."""
+        values = self.numbers(keyword)
+        return (values[0], values[1]) if len(values) == 2 and min(values) > 0 else None
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(rows, columns)."""
+        return self.count("Rows", 0), self.count("Columns", 0)
+
+    @property
+    def image_type(self) -> tuple[str, ...]:
+        """What kind of image it is, of the frame where it says so itself."""
+        return self.words("FrameType") or self.words("ImageType")
+
+
+def is_dicom(path: Path) -> bool:
+    """Whether a file's content is DICOM, with or without the preamble that should be there.
+
+    Parameters
+    ----------
+    path : any file; a folder or an unreadable file is not DICOM
+    """
+    try:
+        with path.open("rb") as file:
+            return _starts_like_dicom(file.read(132))
+    except OSError:
+        return False
+
+
+def _starts_like_dicom(head: bytes) -> bool:
+    if head[128:132] == b"DICM":
+        return True
+    if len(head) < 8:
+        return False
+    # Without preamble a data set starts with a low element of group 0002 or 0008.
+    for order in "<>":
+        group, element, length = struct.unpack(f"{order}HHI", head[:8])
+        if group in (0x0002, 0x0008) and element <= 0x0100:
+            return head[4:6] in _VALUE_REPRESENTATIONS or length < 1024
+    return False
+
+
+def read_instance(path: Path) -> Instance | None:
+    """Read one header, and check that the pixels behind it are all there.
+
+    Parameters
+    ----------
+    path : any file
+
+    Returns
+    -------
+    the instance, or None where the file is not DICOM
+
+    Raises
+    ------
+    DamagedFileError
+        Where the file is cut off or its header is damaged.
+    NotAScanError
+        Where it is another DICOM object.
+    """
+    import pydicom
+
+    with path.open("rb") as file:
+        if not _starts_like_dicom(file.read(132)):
+            return None
+        file.seek(0)
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                header = pydicom.dcmread(file, stop_before_pixels=True, specific_tags=list(KEYWORDS), force=True)
+            syntax = str(header.file_meta.get("TransferSyntaxUID", ""))
+        except Exception as error:  # pydicom raises anything from AttributeError to struct.error on damaged bytes
+            raise DamagedFileError(f"its header cannot be understood ({error})") from error
+        frame = Frame(Instance(path, header, syntax, None))
+        _refuse_other_objects(frame)
+        return Instance(path, header, syntax, None if syntax == _DEFLATED else _check_pixels(file, frame))
+
+
+def _refuse_other_objects(frame: Frame) -> None:
+    uid = frame.get("SOPClassUID")
+    name = str(getattr(uid, "name", "")).removesuffix(" Storage") or "object of unknown kind"
+    if str(uid) in _NOT_SCANS:
+        raise NotAScanError(name)
+    if min(frame.shape) < 1:
+        if "Image" in name and "Directory" not in name:
+            raise DamagedFileError("its header is cut off")
+        raise NotAScanError("DICOMDIR" if "Directory" in name else name)
+
+
+def _check_pixels(file: BinaryIO, frame: Frame) -> int | None:
+    """Offset of plain pixels; None for pixels that only pydicom can decode."""
+    tag = file.read(4)
+    if tag in _FLOAT_PIXEL_DATA:
+        return None
+    if tag not in _PIXEL_DATA:
+        raise DamagedFileError("it is cut off before its pixels")
+    order = _PIXEL_DATA[tag]
+    rest = file.read(4)
+    if rest[:2] in (b"OW", b"OB", b"UN"):
+        rest = file.read(4)
+    if len(rest) < 4:
+        raise DamagedFileError("it is cut off before its pixels")
+    (length,) = struct.unpack(f"{order}I", rest)
+    start = file.tell()
+    size = file.seek(0, 2)
+    if length == _UNDEFINED:
+        file.seek(start)
+        _check_fragments(file, size)
+        return None
+    expected = _expected_bytes(frame)
+    if min(length, size - start) < expected:
+        raise DamagedFileError(f"it is cut off: {size - start:,} of {max(length, expected):,} bytes of pixels are there")
+    return start if frame.instance.transfer_syntax in _PLAIN else None
+
+
+def _check_fragments(file: BinaryIO, size: int) -> None:
+    """Walk over the fragments of compressed pixels, which must not run past the end of the file."""
+    while head := file.read(8):
+        if len(head) < 8 or head[:4] != _ITEM:
+            if head[:4] == _ITEMS_END:
+                return
+            raise DamagedFileError("its compressed pixels are damaged")
+        end = file.tell() + struct.unpack("<I", head[4:])[0]
+        if end > size:
+            raise DamagedFileError("it is cut off within its compressed pixels")
+        file.seek(end)
+
+
+def _expected_bytes(frame: Frame) -> int:
+    """Bytes of uncompressed pixels that the header promises (subsampled colour takes fewer: not checked)."""
+    if "422" in frame.text("PhotometricInterpretation"):
+        return 0
+    values = int(np.prod(frame.shape)) * frame.count("SamplesPerPixel", 1) * max(1, frame.count("NumberOfFrames", 1))
+    return values * frame.count("BitsAllocated", 16) // 8
+
+
+def frames_of(instance: Instance) -> list[Frame]:
+    """Every frame of an instance, with what its functional groups say of it."""
+    whole = Frame(instance)
+    count = max(1, whole.count("NumberOfFrames", 1))
+    shared = _flatten(next(iter(whole.get("SharedFunctionalGroupsSequence") or ()), None))
+    each = whole.get("PerFrameFunctionalGroupsSequence") or [None] * count
+    if len(each) != count:
+        raise DamagedFileError(f"it describes {len(each)} frames but holds {count}")
+    return [Frame(instance, index, {**shared, **_flatten(groups)}) for index, groups in enumerate(each)]
+
+
+def _flatten(groups: Any) -> dict[str, Any]:
+    """Keyword → value of all elements in the first item of each functional group."""
+    found: dict[str, Any] = {}
+    for group in groups if groups is not None else ():
+        if group.VR == "SQ" and group.value:
+            found.update({element.keyword: element.value for element in group.value[0] if element.keyword})
+    return found
