@@ -14,7 +14,21 @@ from . import READERS, suffix_of
 # Groups with which a DICOM file without preamble begins (PS3.10 §7): meta information, identification.
 _FIRST_GROUPS = (0x0002, 0x0008)
 # Files that lie beside scans without being one, so that they are not opened to look for DICOM.
-_NEVER_DICOM = (".json", ".csv", ".txt", ".md", ".raw", ".zraw", ".gz", ".xml", ".html", ".pdf", ".zip", ".py", ".safetensors")
+_NEVER_DICOM = (
+    ".json",
+    ".csv",
+    ".txt",
+    ".md",
+    ".raw",
+    ".zraw",
+    ".gz",
+    ".xml",
+    ".html",
+    ".pdf",
+    ".zip",
+    ".py",
+    ".safetensors",
+)
 
 
 def files_of(path: str | Path | Iterable[str | Path]) -> tuple[list[Path], list[Finding]]:
@@ -67,7 +81,9 @@ def _check_file(path: Path) -> None:
 
 def _files_in(folder: Path) -> tuple[list[Path], list[Finding]]:
     """The DICOM files anywhere below a folder; without any, the volumes and pictures directly in it."""
-    below = sorted(Path(root) / name for root, _, names in os.walk(folder) for name in names if not name.startswith("."))
+    below = sorted(
+        Path(root) / name for root, _, names in os.walk(folder) for name in names if not name.startswith(".")
+    )
     dicom = [path for path in below if _is_dicom(path)]
     others = [path for path in below if suffix_of(path) and path.parent == folder and not _is_dicom_name(path)]
     others = [path for path in others if path.stat().st_size > 0]

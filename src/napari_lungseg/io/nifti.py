@@ -1,0 +1,194 @@
+"""NIfTI read straight from its bytes: sheared affines, broken headers and lengths in metres are seen, not smoothed over.
+
+ITK refuses sheared affines, quietly takes 1 for a spacing that is not a number, and does not know millimetres from
+metres in the same way as the standard. The header therefore goes through nibabel and the voxels are taken as they lie.
+"""
+
+from __future__ import annotations
+
+import gzip
+import io
+import zlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..errors import ReadError
+from ..findings import Finding
+from ..volume import Geometry
+from .decoded import Decoded
+
+_LABEL_INTENT = 1002  # NIFTI_INTENT_LABEL, nifti1.h
+_MM_PER_UNIT = {"meter": 1000.0, "mm": 1.0, "micron": 0.001, "unknown": 1.0}
+_HEADER_SIZES = {348: "Nifti1Header", 540: "Nifti2Header"}
+# nibabel counts (x, y, z) in RAS; here it is (z, y, x) in LPS: left and back change sign.
+_RAS_TO_LPS = np.diag((1.0, -1.0, -1.0))
+
+
+def decode_nifti(path: Path) -> list[Decoded]:
+    """What a NIfTI file holds: one image, or one per time point.
+
+    Raises
+    ------
+    ReadError
+        For a file that is damaged, truncated, without a valid spacing, or of more than four dimensions.
+    """
+    data = _bytes_of(path)
+    header = _header(path, data)
+    frames = _voxels(path, data, header)
+    _check_header(path, header)
+    geometry, placed, findings = _geometry(path, header, frames.shape[1:4])
+    label = int(header["intent_code"]) == _LABEL_INTENT
+    return [
+        Decoded(
+            array,
+            geometry,
+            path,
+            placed=placed,
+            labels_because="its NIfTI intent is LABEL" if label else "",
+            findings=(*findings, *_about_time(index, len(frames))),
+        )
+        for index, array in enumerate(frames)
+    ]
+
+
+def _bytes_of(path: Path) -> np.ndarray:
+    """The file's bytes, unpacked and writable, so that the voxels are a view of them and can be painted on."""
+    try:
+        data = np.fromfile(path, dtype=np.uint8)
+        if data[:2].tobytes() != b"\x1f\x8b":
+            return data
+        return np.frombuffer(bytearray(gzip.decompress(data.tobytes())), dtype=np.uint8)
+    except (OSError, EOFError, zlib.error) as error:
+        raise ReadError(f"{path.name} is damaged or cut short ({error}); copy or export it again.") from error
+
+
+def _header(path: Path, data: np.ndarray) -> Any:
+    import nibabel
+
+    head = data[:540].tobytes()
+    kind = _HEADER_SIZES.get(int.from_bytes(head[:4], "little")) or _HEADER_SIZES.get(int.from_bytes(head[:4], "big"))
+    if kind is None or len(data) < 348:
+        raise ReadError(f"{path.name} is not a NIfTI file (its header is missing); check that it was not renamed.")
+    header_class = getattr(nibabel, kind)
+    try:
+        return header_class.from_fileobj(io.BytesIO(head), check=False)
+    except Exception as error:  # nibabel raises what it meets; whatever it is, the header is unreadable
+        raise ReadError(f"{path.name} has a damaged NIfTI header ({error}); export it again.") from error
+
+
+def _check_header(path: Path, header: Any) -> None:
+    """Raise for spacings or an affine that are not numbers, before anything is made of them."""
+    axes = min(3, int(header["dim"][0]))
+    spacing = np.asarray(header["pixdim"][1 : axes + 1], dtype=float)
+    rows = np.asarray([header["srow_x"], header["srow_y"], header["srow_z"]], dtype=float)
+    if not np.isfinite(spacing).all() or (spacing <= 0).any():
+        found = ", ".join(f"{value:g}" for value in spacing)
+        raise ReadError(
+            f"{path.name} gives the spacing ({found}), but a spacing is a positive number of millimetres. "
+            "Its header is damaged; export the scan again."
+        )
+    if int(header["sform_code"]) > 0 and not np.isfinite(rows).all():
+        raise ReadError(f"{path.name} has a position that is not a number in its header; export the scan again.")
+
+
+def _voxels(path: Path, data: np.ndarray, header: Any) -> np.ndarray:
+    """(time, z, y, x[, channel]) voxels, scaled as the header says; integers stay integers where they can."""
+    shape = [int(size) for size in header.get_data_shape()]
+    if not shape or min(shape) < 1:
+        raise ReadError(f"{path.name} says that it holds no voxels (shape {tuple(shape)}); export it again.")
+    channels = 1
+    if len(shape) == 5 and shape[3] == 1 and shape[4] in (3, 4):
+        channels = shape[4]
+    elif any(size > 1 for size in shape[4:]):
+        raise ReadError(f"{path.name} has {len(shape)} dimensions {tuple(shape)}; expected space, and time at most.")
+    spatial = [*shape[:4], 1, 1, 1, 1][:4]
+    try:
+        dtype = header.get_data_dtype()
+        offset, count = int(header.get_data_offset()), int(np.prod(spatial)) * channels
+        flat = np.frombuffer(data, dtype=dtype, count=count, offset=offset)
+    except Exception as error:  # too few bytes, an unknown type, an impossible offset: the file is broken
+        raise ReadError(f"{path.name} is damaged or cut short ({error}); copy or export it again.") from error
+    if dtype.names:  # RGB and RGBA are records of bytes
+        return flat.view(np.uint8).reshape(*spatial[::-1], len(dtype.names))
+    array = flat.astype(dtype.newbyteorder("="), copy=False)
+    array = np.moveaxis(array.reshape(channels, *spatial[::-1]), 0, -1)
+    return _scaled(array[..., 0] if channels == 1 else np.ascontiguousarray(array), header)
+
+
+def _scaled(array: np.ndarray, header: Any) -> np.ndarray:
+    """``slope · value + intercept`` (nifti1.h), in integers when both are whole and nothing overflows."""
+    slope, intercept = float(header["scl_slope"]), float(header["scl_inter"])
+    if not np.isfinite(slope) or slope == 0:
+        return array
+    intercept = intercept if np.isfinite(intercept) else 0.0
+    if (slope, intercept) == (1.0, 0.0):
+        return array
+    if array.dtype.kind in "iu" and slope.is_integer() and intercept.is_integer():
+        ends = [int(value) * int(slope) + int(intercept) for value in (array.min(), array.max())]
+        for fitting in (np.int16, np.int32):
+            limits = np.iinfo(fitting)
+            if limits.min <= min(*ends, 0) and max(*ends, int(array.max())) <= limits.max:
+                return array.astype(fitting) * fitting(slope) + fitting(intercept)
+    return array.astype(np.float32) * np.float32(slope) + np.float32(intercept)
+
+
+def _geometry(path: Path, header: Any, shape: tuple[int, ...]) -> tuple[Geometry, bool, list[Finding]]:
+    """Where the voxels are, whether the file places them in the patient, and what was noticed."""
+    size = (int(shape[0]), int(shape[1]), int(shape[2]))
+    findings: list[Finding] = []
+    stated = int(header["sform_code"]) > 0 or int(header["qform_code"]) > 0
+    unit = str(header.get_xyzt_units()[0])
+    scale = _MM_PER_UNIT.get(unit, 1.0)
+    pixdim = np.asarray(header["pixdim"][1:4], dtype=float) * scale
+    spacing = np.where(np.isfinite(pixdim) & (pixdim > 0), pixdim, 1.0)[::-1]
+    if not stated or int(header["dim"][0]) < 3:
+        says_nothing = bool(np.all(spacing == 1)) and unit == "unknown"
+        told = "The file does not say how it lies in the patient (neither sform nor qform)."
+        findings += [Finding("no-orientation", told)] if size[0] > 1 else []
+        return Geometry(size, tuple(spacing), units="pixel" if says_nothing else "mm"), False, findings
+    ras = np.asarray(header.get_best_affine(), dtype=float) * scale
+    if size[0] == 1 and unit == "unknown" and np.array_equal(np.abs(ras[:3]), np.eye(4)[:3]):
+        return Geometry(size, units="pixel"), False, findings  # the affine of someone who had none
+    matrix = _RAS_TO_LPS @ ras[2::-1, 2::-1]
+    lengths = np.linalg.norm(matrix, axis=0)
+    if not (lengths > 0).all():
+        raise ReadError(f"{path.name} has a degenerate affine (an axis of length 0); export the scan again.")
+    origin = _RAS_TO_LPS @ ras[2::-1, 3]
+    direction = matrix / lengths
+    findings += _about_forms(header, scale, ras, size)
+    if np.abs(direction.T @ direction - np.eye(3)).max() > 1e-3:
+        findings.append(
+            Finding("sheared", "The axes are not at right angles (gantry tilt); lengths and volumes allow for it.")
+        )
+    rows = tuple(tuple(float(value) for value in row) for row in direction)
+    return Geometry(size, tuple(lengths), tuple(origin), rows), True, findings  # type: ignore[arg-type]
+
+
+def _about_forms(header: Any, scale: float, ras: np.ndarray, shape: tuple[int, int, int]) -> list[Finding]:
+    """Tell when qform and sform place the far corner more than a voxel apart: other programs may take the other."""
+    if not (int(header["sform_code"]) > 0 and int(header["qform_code"]) > 0):
+        return []
+    import nibabel
+
+    corner = (shape[2], shape[1], shape[0], 1)
+    try:
+        apart = np.linalg.norm((np.asarray(header.get_qform()) * scale - ras)[:3] @ corner)
+    except (
+        ValueError,
+        TypeError,
+        nibabel.spatialimages.HeaderDataError,
+    ):  # an invalid quaternion: there is no second opinion
+        return []
+    if apart <= np.abs(ras[:3, :3]).max():
+        return []
+    told = f"The two positions in the header (sform, qform) differ by up to {apart:.0f} mm; sform was taken."
+    return [Finding("nifti-forms-differ", told)]
+
+
+def _about_time(index: int, total: int) -> list[Finding]:
+    if total == 1:
+        return []
+    told = f"Time point {index + 1} of {total} of one file; each is opened as a volume of its own."
+    return [Finding("time-point", told)]
