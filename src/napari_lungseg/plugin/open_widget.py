@@ -1,0 +1,78 @@
+"""The *Open chest scan…* widget: files and folders, with a say in what they are."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import napari.viewer
+from qtpy.QtWidgets import QComboBox, QFileDialog, QFormLayout, QHBoxLayout, QLabel, QPushButton, QVBoxLayout, QWidget
+
+from ..io import READERS
+from ..volume import Modality
+from . import opening
+from .jobs import Job
+
+FILE_FILTER = f"Scans ({' '.join(f'*{suffix}' for suffix in READERS)});;All files (*)"
+_KINDS: dict[str, Modality | None] = {"automatic": None, "CT": "ct", "X-ray": "xray"}
+_AS: dict[str, bool | None] = {"automatic": None, "image": False, "label map": True}
+
+
+class OpenWidget(QWidget):
+    """Open DICOM, NIfTI, NRRD, MetaImage, PNG, JPEG and TIFF with geometry and intensity as the file states them.
+
+    Parameters
+    ----------
+    napari_viewer : the viewer that gets the layers
+    """
+
+    def __init__(self, napari_viewer: napari.viewer.Viewer) -> None:
+        super().__init__()
+        self.viewer = napari_viewer
+        self.job: Job | None = None
+        self.kind, self.shown_as = QComboBox(), QComboBox()
+        self.kind.addItems(list(_KINDS))
+        self.shown_as.addItems(list(_AS))
+        files, folder = QPushButton("Files…"), QPushButton("Folder…")
+        files.setToolTip("Files of one series make one layer; pictures of one size make a stack")
+        folder.setToolTip("Every series in a folder and its subfolders")
+        files.clicked.connect(self._pick_files)
+        folder.clicked.connect(self._pick_folder)
+        self.buttons = (files, folder)
+        row = QHBoxLayout()
+        row.addWidget(files)
+        row.addWidget(folder)
+        form = QFormLayout()
+        form.addRow("Kind", self.kind)
+        form.addRow("Open as", self.shown_as)
+        self.message = QLabel("")
+        self.message.setWordWrap(True)
+        layout = QVBoxLayout(self)
+        layout.addLayout(form)
+        layout.addLayout(row)
+        layout.addWidget(self.message)
+        layout.addStretch()
+
+    def open(self, paths: list[Path]) -> None:
+        """Open paths in the background, as the form says."""
+        self.message.setText("Reading …")
+        self.job = opening.open_paths(
+            self.viewer,
+            paths,
+            modality=_KINDS[self.kind.currentText()],
+            labels=_AS[self.shown_as.currentText()],
+            on_end=self._ended,
+        )
+
+    def _ended(self) -> None:
+        self.job = None
+        self.message.setText("")
+
+    def _pick_files(self) -> None:
+        names, _ = QFileDialog.getOpenFileNames(self, "Open chest scan", "", FILE_FILTER)
+        if names:
+            self.open([Path(name) for name in names])
+
+    def _pick_folder(self) -> None:
+        name = QFileDialog.getExistingDirectory(self, "Open the scans in a folder")
+        if name:
+            self.open([Path(name)])

@@ -1,0 +1,228 @@
+"""Opening scans in the viewer without stopping it.
+
+napari calls readers in the window's thread and hands over dropped files one by one. While the window's event loop
+runs, paths are therefore collected until napari is done, and read together in the background: many files of one
+series make one layer. In a script, where nobody waits at a window, a reader reads at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from napari.layers import Layer
+from napari.utils.notifications import Notification, NotificationSeverity, notification_manager, show_info
+
+from ..errors import LungSegError, ReadError
+from ..io import READERS, read, suffix_of
+from ..io.discover import looks_like_dicom
+from ..progress import Progress
+from ..volume import LabelMap, Modality, Volume
+from .jobs import Job, report
+from .layers import LayerTuple, labels_to_layer, volume_to_layer
+from .window import letters_of
+
+Item = Volume | LabelMap
+# More layers than this at once help nobody; the largest series are opened, and the rest is told.
+MOST_SERIES = 12
+_MANY_FILES = 5000
+
+
+def is_ours(path: Path) -> bool:
+    """Whether the reader takes this path: a folder, a known suffix, or DICOM by its content."""
+    return path.is_dir() or bool(suffix_of(path)) or (path.is_file() and looks_like_dicom(path))
+
+
+def to_layer(item: Item) -> LayerTuple:
+    """The layer data tuple of a volume or a label map."""
+    return labels_to_layer(item) if isinstance(item, LabelMap) else volume_to_layer(item)
+
+
+def add_item(viewer: Any, item: Item) -> Layer:
+    """Add a volume or a label map as a layer; a lazy volume is then filled in the background."""
+    layer = Layer.create(*to_layer(item))
+    viewer.add_layer(layer)
+    if isinstance(item, Volume) and item.is_lazy:
+        fill(layer, item)
+    return layer
+
+
+def open_paths(
+    viewer: Any,
+    paths: Sequence[Path],
+    *,
+    modality: Modality | None = None,
+    labels: bool | None = None,
+    on_end: Callable[[], object] | None = None,
+) -> Job:
+    """Read paths in the background and add what they hold; what was noticed is shown."""
+    added: list[Item] = []
+
+    def add(step: Progress) -> None:
+        for item in step.payload or ():
+            add_item(viewer, item)
+            added.append(item)
+
+    def done(errors: list[LungSegError]) -> None:
+        tell_findings(added)
+        letters_of(viewer).update()
+        for error in errors:
+            report(error)
+        if len(paths) == 1 and len(added) == 1 and paths[0].is_file() and looks_like_dicom(paths[0]):
+            offer_series(viewer, paths[0])
+
+    return Job(lambda: read_steps(paths, modality, labels), on_progress=add, on_result=done, on_end=on_end)
+
+
+def read_steps(
+    paths: Sequence[Path], modality: Modality | None = None, labels: bool | None = None
+) -> Generator[Progress, None, list[LungSegError]]:
+    """Read paths that were opened together; each step's payload is what one of them held. Returns what failed."""
+    groups, errors = together(paths), []
+    for done, group in enumerate(groups):
+        try:
+            items = read(group if len(group) > 1 else group[0], modality=modality, labels=labels)
+        except LungSegError as error:
+            errors.append(error)
+            continue
+        yield Progress(done + 1, len(groups), "Reading …", largest(items))
+    return errors
+
+
+def together(paths: Sequence[Path]) -> list[list[Path]]:
+    """Paths that belong into one call of the reader: all DICOM files, all pictures; each folder and volume alone."""
+    groups: dict[str, list[Path]] = {}
+    for path in paths:
+        suffix = "" if path.is_dir() else suffix_of(path) or ".dcm"
+        alone = not suffix or READERS[suffix].endswith(":read_itk")
+        groups.setdefault(str(path) if alone else READERS[suffix], []).append(path)
+    return list(groups.values())
+
+
+def largest(items: Sequence[Item]) -> list[Item]:
+    """The items, or where there are too many, those with the most slices; and say so."""
+    if len(items) <= MOST_SERIES:
+        return list(items)
+    kept = sorted(items, key=lambda item: -item.geometry.shape[0])[:MOST_SERIES]
+    show_info(f"{len(items)} series were found; the {MOST_SERIES} largest are opened. Open a subfolder for the others.")
+    return [item for item in items if any(item is other for other in kept)]
+
+
+def tell_findings(items: Sequence[Item]) -> None:
+    """One notification with all that the readers noticed."""
+    lines = [f"{item.name}: {finding.message}" for item in items for finding in item.findings]
+    if lines:
+        notification_manager.dispatch(Notification("\n".join(lines), NotificationSeverity.WARNING))
+
+
+def fill(layer: Layer, volume: Volume) -> Job:
+    """Read a lazy volume's voxels in the background, then give them to its layer."""
+    shown = layer.data
+    turn = volume.geometry.reorientation()
+
+    def give(array: np.ndarray) -> None:
+        turned = turn.apply(array)
+        # Whoever replaced the data meanwhile knows better.
+        if layer.data is shown:
+            layer.data = turned[0] if turned.shape[0] == 1 else turned
+
+    return Job(lambda: load_steps(volume.array), on_result=give)
+
+
+def load_steps(array: Any) -> Generator[Progress, None, np.ndarray]:
+    """Read a Dask array slab by slab."""
+    loaded = np.empty(array.shape, array.dtype)
+    done = 0
+    for size in array.chunks[0]:
+        loaded[done : done + size] = np.asarray(array[done : done + size])
+        done += size
+        yield Progress(done, array.shape[0], "Reading slices …")
+    return loaded
+
+
+def offer_series(viewer: Any, path: Path) -> None:
+    """After one DICOM file was opened: offer the series that its folder holds."""
+
+    def offer(files: list[Path]) -> None:
+        if len(files) < 2:
+            return
+        action = ("Open the whole series", lambda *_: open_paths(viewer, files))
+        text = f"This is one slice of a series; {len(files)} of its slices are in the folder."
+        notification_manager.dispatch(Notification(text, NotificationSeverity.INFO, actions=(action,)))
+
+    Job(lambda: series_steps(path), on_result=offer, on_error=lambda error: None)
+
+
+def series_steps(path: Path) -> Generator[Progress, None, list[Path]]:
+    """Files in the same folder that belong to the same series."""
+    wanted, files = _series_of(path), []
+    siblings = [sibling for sibling in sorted(path.parent.iterdir())[:_MANY_FILES] if sibling.is_file()]
+    for done, sibling in enumerate(siblings):
+        if wanted and looks_like_dicom(sibling) and _series_of(sibling) == wanted:
+            files.append(sibling)
+        yield Progress(done + 1, len(siblings), "Looking for the series …")
+    return files
+
+
+def _series_of(path: Path) -> str:
+    import pydicom
+
+    try:
+        header = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=["SeriesInstanceUID"], force=True)
+    except (pydicom.errors.InvalidDicomError, OSError, ValueError):
+        return ""
+    return str(header.get("SeriesInstanceUID", ""))
+
+
+def read_now(paths: Sequence[Path]) -> list[LayerTuple]:
+    """Read paths at once, for scripts.
+
+    Raises
+    ------
+    ReadError
+        Where nothing can be read.
+    """
+    steps, items, errors = read_steps(paths), [], []
+    while True:
+        try:
+            items += next(steps).payload
+        except StopIteration as stop:
+            errors = stop.value
+            break
+    if errors and not items:
+        raise errors[0]
+    if not items:
+        raise ReadError(f"{paths[0].name} holds no image that can be opened.")
+    tell_findings(items)
+    return [to_layer(item) for item in items]
+
+
+_COLLECTED: list[Path] = []
+
+
+def collect(path: Path, viewer: Any) -> None:
+    """Keep a path until napari has handed over all that were dropped with it, then open them together."""
+    from qtpy.QtCore import QTimer
+
+    if not _COLLECTED:
+        QTimer.singleShot(0, lambda: _open_collected(viewer))
+    _COLLECTED.append(path)
+
+
+def _open_collected(viewer: Any) -> None:
+    paths = list(_COLLECTED)
+    _COLLECTED.clear()
+    open_paths(viewer, paths)
+
+
+def window_is_running() -> bool:
+    """Whether we are called from a running window, so that the user would wait for what we do."""
+    from qtpy.QtCore import QThread
+    from qtpy.QtWidgets import QApplication
+
+    if QApplication.instance() is None:
+        return False
+    thread = QThread.currentThread()
+    return thread is not None and thread.loopLevel() > 0

@@ -1,0 +1,130 @@
+"""Segmenting a layer: from its facts to a label map, on the whole stack or one slice, and its layer in the viewer."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Generator
+from typing import Any
+from weakref import ref
+
+import numpy as np
+from napari.layers import Labels, Layer
+
+from ..progress import Progress
+from ..volume import Geometry, LabelMap, Modality, Volume
+from .layers import KEY, LayerFacts, labels_to_layer, layer_to_volume
+
+
+@dataclasses.dataclass(frozen=True)
+class Request:
+    """What a person asked for.
+
+    Parameters
+    ----------
+    facts : of the Image layer
+    image_id : unique id of that layer
+    model : name or path, None for the bundled model of the modality
+    device : as in `napari_lungseg.segment`
+    settings : a `SegmentSettings`
+    modality : overrides what the layer says
+    index : of the only slice to segment, along the layer's first axis; None for all
+    """
+
+    facts: LayerFacts
+    image_id: Any
+    model: str | None = None
+    device: str = "auto"
+    settings: Any = None
+    modality: Modality | None = None
+    index: int | None = None
+
+    @property
+    def target(self) -> tuple[str, str]:
+        """What a result stands for: a second run replaces the result with the same one."""
+        return str(self.image_id), "stack" if self.index is None else "slice"
+
+
+def segment_steps(request: Request) -> Generator[Progress, None, LabelMap]:
+    """Segment what was asked for; the same generator as on the command line runs inside."""
+    yield Progress(0, 0, "Loading PyTorch (the first time takes some seconds) …")
+    from ..segmentation.predict import iter_segment
+
+    volume = layer_to_volume(request.facts, request.modality)
+    part = volume if request.index is None else one_slice(volume, request.index)
+    labels = yield from iter_segment(part, request.model, device=request.device, settings=request.settings)
+    return labels if request.index is None else spread(labels, volume, request.index)
+
+
+def one_slice(volume: Volume, index: int) -> Volume:
+    """One slice of the standard view, as a volume of its own in the same place."""
+    standard, _ = volume.reoriented()
+    geometry = dataclasses.replace(
+        standard.geometry,
+        shape=(1, *standard.geometry.shape[1:]),
+        origin=tuple(standard.geometry.position((index, 0, 0)).tolist()),
+        slice_positions=None,
+    )
+    return dataclasses.replace(standard, array=standard.array[index : index + 1], geometry=geometry)
+
+
+def spread(labels: LabelMap, volume: Volume, index: int) -> LabelMap:
+    """The labels of one slice on the whole grid of the volume; elsewhere is background."""
+    turn = volume.geometry.reorientation()
+    whole = np.zeros(volume.geometry.reoriented(turn).shape, labels.array.dtype)
+    whole[index] = np.asarray(labels.array)[0]
+    record = {**labels.record, "slice": index}
+    return dataclasses.replace(labels, array=np.ascontiguousarray(turn.undo(whole)), geometry=volume.geometry, record=record)
+
+
+def show_result(viewer: Any, request: Request, labels: LabelMap) -> Layer:
+    """Add the result as a Labels layer on its image's grid.
+
+    An earlier result of the same image is replaced, unless a hand has touched it; no other layer is changed.
+    """
+    data, attributes, kind = labels_to_layer(labels)
+    facts = request.facts
+    attributes |= {"scale": facts.scale, "translate": facts.translate, "units": facts.units}
+    if len(facts.axis_labels) == data.ndim:
+        attributes["axis_labels"] = facts.axis_labels
+    attributes["name"] = f"{facts.name} – lungs"
+    stored = attributes["metadata"][KEY]
+    stored |= {"result_of": request.target, "edited": False, "record": {**stored["record"], "image": facts.name}}
+    layer = Layer.create(data, attributes, kind)
+    earlier = untouched_result(viewer, request.target)
+    if earlier is not None:
+        layer.name, layer.opacity, layer.visible = earlier.name, earlier.opacity, earlier.visible
+        index = viewer.layers.index(earlier)
+        viewer.layers.remove(earlier)
+        viewer.layers.insert(index, layer)
+    else:
+        viewer.add_layer(layer)
+    watch_edits(layer)
+    return layer
+
+
+def untouched_result(viewer: Any, target: tuple[str, str]) -> Layer | None:
+    """An earlier result that stands for the same thing and was never edited."""
+    for layer in viewer.layers:
+        stored = layer.metadata.get(KEY, {})
+        if isinstance(layer, Labels) and stored.get("result_of") == target and not stored.get("edited", True):
+            return layer
+    return None
+
+
+def watch_edits(layer: Labels) -> None:
+    """Mark a result as edited at the first stroke, fill or new data."""
+    watched = ref(layer)
+
+    def mark(event: object = None) -> None:
+        alive = watched()
+        if alive is not None:
+            alive.metadata[KEY]["edited"] = True
+
+    layer.events.paint.connect(mark)
+    layer.events.data.connect(mark)
+
+
+def geometry_of(layer: Layer) -> Geometry | None:
+    """The geometry a layer carries, or None."""
+    stored = layer.metadata.get(KEY, {}).get("geometry")
+    return stored if isinstance(stored, Geometry) else None
