@@ -1,0 +1,13 @@
+"""Networks, the files that hold their weights, and the catalogue of both."""
+
+from __future__ import annotations
+
+from ..registry import Table
+
+ARCHITECTURES = Table(
+    "architecture",
+    {
+        "unet": "napari_lungseg.models.networks.unet:build_unet",
+    },
+)
+"""Name → function that builds a network from ``in_channels``, ``classes`` and the options of a `ModelSpec`."""

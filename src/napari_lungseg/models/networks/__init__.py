@@ -1,0 +1,1 @@
+"""One file per architecture; each offers a function that builds a `torch.nn.Module`."""

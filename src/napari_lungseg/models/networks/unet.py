@@ -1,0 +1,40 @@
+"""U-Net (Ronneberger et al. 2015, arXiv 1505.04597) with an encoder of segmentation-models-pytorch."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from torch import nn
+
+
+def build_unet(
+    in_channels: int,
+    classes: int,
+    encoder: str = "resnet18",
+    decoder_channels: Sequence[int] = (128, 64, 32, 16, 16),
+) -> nn.Module:
+    """Build a U-Net with random weights.
+
+    Parameters
+    ----------
+    in_channels : 1 for grey images, 3 for RGB
+    classes : output channels, background included
+    encoder : any encoder name of segmentation-models-pytorch
+    decoder_channels : channels of the five decoder blocks, deepest first
+
+    Returns
+    -------
+    Maps (n, in_channels, y, x) to logits (n, classes, y, x); y and x must be multiples of 32.
+    """
+    import segmentation_models_pytorch as smp
+
+    network: nn.Module = smp.Unet(
+        encoder,
+        encoder_weights=None,  # our own weights are loaded over these; nothing is ever downloaded here
+        in_channels=in_channels,
+        classes=classes,
+        decoder_channels=tuple(decoder_channels),
+    )
+    return network

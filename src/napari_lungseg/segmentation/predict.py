@@ -1,0 +1,285 @@
+"""From a `Volume` to a `LabelMap` with a trained network.
+
+Between the voxels in physical units and the labels on the original grid everything runs in torch on the device:
+pixels cross to it once, and come back once as small integers.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Callable, Generator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..errors import DeviceError, IncompatibleModelError
+from ..findings import Finding
+from ..models.catalog import Model, default_model, load_model
+from ..models.spec import ModelSpec
+from ..progress import Progress, drain
+from ..settings import setting, validate
+from ..volume import LabelMap, Volume
+from .devices import PRECISIONS, is_out_of_memory, resolve_device, resolve_precision
+
+if TYPE_CHECKING:
+    import torch
+
+# Fewer pixels than this a side cannot show a chest; the bundled networks halve the image five times.
+SMALLEST_SIDE = 32
+
+
+@dataclass(frozen=True)
+class SegmentSettings:
+    """How to segment.
+
+    Raises
+    ------
+    LungSegError
+        When a value is outside its bounds.
+    """
+
+    batch_size: int = setting(8, "Slices sent to the network at once; halved by itself when memory runs out.", min=1, max=256)
+    precision: str = setting(
+        "auto", "Number format of the network: the fastest that the hardware has, or a given one.", choices=PRECISIONS
+    )
+    mirror: bool = setting(False, "Average with the mirrored image: twice the time, a little more accurate.")
+    postprocess: bool = setting(True, "Keep one connected piece per lung, fill holes and tell the sides apart.")
+
+    def __post_init__(self) -> None:
+        validate(self)
+
+
+def segment(
+    volume: Volume,
+    model: str | Path | Model | None = None,
+    *,
+    device: str = "auto",
+    settings: SegmentSettings | None = None,
+    progress: Callable[[Progress], object] | None = None,
+) -> LabelMap:
+    """Segment a scan.
+
+    Parameters
+    ----------
+    volume : a CT (HU) or a chest X-ray; one slice works as well as a stack
+    model : name of a bundled model, path of a model file, or None for the bundled model of the modality
+    device : ``"auto"``, ``"cpu"``, ``"cuda"``, ``"mps"``
+    settings : see `SegmentSettings`
+    progress : called after every batch
+
+    Returns
+    -------
+    Labels on the volume's own grid, with names, colours, findings, and in ``record`` what made them.
+
+    Raises
+    ------
+    IncompatibleModelError
+        When the model cannot work on this image.
+    DeviceError
+        When the device is not there, or has too little memory for a single slice.
+    """
+    return drain(iter_segment(volume, model, device=device, settings=settings), progress)
+
+
+def iter_segment(
+    volume: Volume,
+    model: str | Path | Model | None = None,
+    *,
+    device: str = "auto",
+    settings: SegmentSettings | None = None,
+) -> Generator[Progress, None, LabelMap]:
+    """Segment step by step: yields `Progress` after every batch and returns the labels (see `segment`)."""
+    started = time.perf_counter()
+    chosen = model if isinstance(model, Model) else load_model(model or default_model(volume.modality))
+    settings = settings or SegmentSettings()
+    findings = check_compatible(volume, chosen.spec)
+    yield Progress(0, volume.geometry.shape[0], "loading the model")
+    run = _Run.prepare(chosen, device, settings)
+    view, turn = volume.reoriented()
+    labels, evidence = yield from run.over(view)
+    findings += run.findings
+    if settings.postprocess:
+        from .postprocess import postprocess
+
+        yield Progress(len(labels), len(labels), "tidying up")
+        labels, noticed = postprocess(labels, view.geometry, names=chosen.spec.names, frames=view.is_frames)
+        findings += noticed
+    from .quality import check
+
+    findings += check(labels, view, evidence, chosen.spec)
+    record = run.record() | {"seconds": round(time.perf_counter() - started, 3)}
+    return LabelMap(
+        array=np.ascontiguousarray(turn.undo(labels)),
+        geometry=volume.geometry,
+        names=chosen.spec.names,
+        colours=chosen.spec.colours,
+        findings=tuple(findings),
+        source=volume.source,
+        name=f"{volume.name} {chosen.spec.name}",
+        record=record,
+    )
+
+
+_WORDS = {"ct": "a chest CT", "xray": "a chest X-ray", "photo": "a colour photograph"}
+
+
+def check_compatible(volume: Volume, spec: ModelSpec) -> list[Finding]:
+    """Compare an image with what a model was made for.
+
+    Raises
+    ------
+    IncompatibleModelError
+        Saying what was found, what the model needs and what to do.
+    """
+    rows, columns = volume.geometry.shape[1:]
+    if min(rows, columns) < SMALLEST_SIDE:
+        raise IncompatibleModelError(
+            f"The image is {columns} × {rows} pixels, too small to show lungs: expected at least "
+            f"{SMALLEST_SIDE} × {SMALLEST_SIDE}. Open the original image instead of a thumbnail."
+        )
+    if spec.modality != volume.modality:
+        found, needed = _WORDS[volume.modality], _WORDS[spec.modality]
+        raise IncompatibleModelError(
+            f"The model {spec.name!r} is for {needed}, but this image is {found}. "
+            f"Pick a model for {found}, or set the modality if the image was taken for the wrong one."
+        )
+    if spec.unit != volume.unit:
+        raise IncompatibleModelError(
+            f"The model {spec.name!r} needs values in {spec.unit}, but this image has {volume.unit}. "
+            "Open the DICOM series instead of an exported picture, or state the offset of its values."
+        )
+    view = volume.geometry.reoriented(volume.geometry.reorientation())
+    if volume.modality == "ct" and view.axis_letters()[1:] != ("P", "L"):
+        message = "The slices are not axial, and the model has learned from axial slices only: look closely at the result."
+        return [Finding("not-axial", message)]
+    return []
+
+
+@dataclass
+class _Run:
+    """One network on one device, and what happened to it on the way."""
+
+    spec: ModelSpec
+    network: torch.nn.Module
+    device: torch.device
+    precision: torch.dtype
+    settings: SegmentSettings
+    batch_size: int
+    findings: list[Finding] = field(default_factory=list)
+
+    @classmethod
+    def prepare(cls, model: Model, device: str, settings: SegmentSettings) -> _Run:
+        target = resolve_device(device)
+        precision = resolve_precision(settings.precision, target)
+        network = model.network(target)
+        return cls(model.spec, network, target, precision, settings, settings.batch_size)
+
+    def over(self, view: Volume) -> Generator[Progress, None, tuple[np.ndarray, np.ndarray]]:
+        """Segment a volume in the standard view.
+
+        Returns
+        -------
+        (z, y, x) uint8 labels, and (z, classes, 3) float32 evidence from the soft-max: per slice and class the sums of
+        p·y, p and y, y being the best class. Their ratio is the Dice that the network itself expects.
+        """
+        total = view.geometry.shape[0]
+        labels = np.empty(view.geometry.shape, np.uint8)
+        evidence = np.empty((total, self.spec.classes, 3), np.float32)
+        done = 0
+        while done < total:
+            part = slice(done, min(done + self.batch_size, total))
+            try:
+                labels[part], evidence[part] = self._batch(view.array[part])
+            except RuntimeError as error:
+                self._halve(error)
+                continue
+            done = part.stop
+            yield Progress(done, total, f"segmenting {done} of {total}")
+        return labels, evidence
+
+    def _halve(self, error: RuntimeError) -> None:
+        """Go on with half the batch when memory ran out; anything else is not ours to handle."""
+        if not is_out_of_memory(error):
+            raise error
+        if self.batch_size == 1:
+            raise DeviceError(
+                f"The memory of {self.device} is too small for a single slice. Close other programs or choose device 'cpu'."
+            ) from error
+        self.batch_size //= 2
+        self.findings = [finding for finding in self.findings if finding.code != "out-of-memory"]
+        message = f"Memory of {self.device} ran out; went on with {self.batch_size} slices at once."
+        self.findings.append(Finding("out-of-memory", message))
+        if self.device.type == "cuda":
+            import torch
+
+            torch.cuda.empty_cache()
+
+    def _batch(self, voxels: Any) -> tuple[np.ndarray, np.ndarray]:
+        import torch
+
+        from .preprocess import boxes_of, from_network, to_network
+
+        with torch.inference_mode():
+            slices = _tensor(voxels).to(self.device)
+            boxes = boxes_of(slices, self.spec.preprocessing)
+            images = to_network(slices, boxes, self.spec.preprocessing)
+            scores = self._scores(images.to(memory_format=torch.channels_last))
+            labels = from_network(scores, boxes, (slices.shape[1], slices.shape[2]))
+            return labels.cpu().numpy(), _evidence(scores).cpu().numpy()
+
+    def _scores(self, images: torch.Tensor) -> torch.Tensor:
+        """(n, classes, rows, columns) float32; with ``mirror`` the mean over the image and its mirror image."""
+        import torch
+
+        reduced = self.precision != torch.float32
+        with torch.autocast(self.device.type, dtype=self.precision, enabled=reduced):
+            scores = self.network(images).float()
+            if not self.settings.mirror:
+                return scores
+            mirrored = self.network(images.flip(-1)).float().flip(-1)
+        return (scores + mirrored[:, mirror_order(self.spec.names)]) / 2
+
+    def record(self) -> dict[str, Any]:
+        """What made the labels: enough to make them again."""
+        return {
+            "model": self.spec.name,
+            "version": self.spec.version,
+            "device": str(self.device),
+            "precision": str(self.precision).removeprefix("torch."),
+            "settings": dataclasses.asdict(self.settings),
+        }
+
+
+def mirror_order(names: Mapping[int, str]) -> list[int]:
+    """Which class each class becomes in a mirrored image: "right …" and "left …" change places."""
+    labels = {name: label for label, name in names.items()}
+    swapped = {"right": "left", "left": "right"}
+    order = list(range(max(names, default=0) + 1))
+    for label, name in names.items():
+        side, _, rest = name.partition(" ")
+        order[label] = labels.get(f"{swapped.get(side, side)} {rest}", label)
+    return order
+
+
+def _tensor(voxels: Any) -> torch.Tensor:
+    """A tensor of any image array; kinds that torch computes poorly with become float32, NaN becomes the lowest value."""
+    import torch
+
+    array = np.asarray(voxels)
+    if array.dtype.kind == "f" and not np.isfinite(array).all():
+        array = np.nan_to_num(array, nan=float(np.nanmin(array)) if np.isfinite(array).any() else 0.0)
+    if array.dtype not in (np.uint8, np.int16, np.float32):
+        array = array.astype(np.float32)
+    return torch.from_numpy(np.ascontiguousarray(array))
+
+
+def _evidence(scores: torch.Tensor) -> torch.Tensor:
+    """(n, classes, 3): per image and class the sums of p·y, p and y (see `_Run.over`)."""
+    import torch
+
+    chance = scores.softmax(dim=1)
+    best = torch.nn.functional.one_hot(scores.argmax(dim=1), scores.shape[1]).movedim(-1, 1)
+    return torch.stack([(chance * best).sum((2, 3)), chance.sum((2, 3)), best.sum((2, 3))], dim=-1)

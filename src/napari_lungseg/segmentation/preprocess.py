@@ -1,0 +1,125 @@
+"""From physical units to the network's input and back, in torch on the model's device."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+from torch.nn import functional
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from ..models.spec import Preprocessing
+
+Box = tuple[int, int, int, int]
+BODY_HU = -500
+# A body seen at this many pixels a side still shows its outline; tables and blankets are thin there.
+_COARSE = 128
+_THIN = 5
+# Larger images are thinned before their percentiles are taken; a hundred thousand pixels tell them well enough.
+_PERCENTILE_PIXELS = 100_000
+
+
+def body_boxes(slices: torch.Tensor) -> list[Box]:
+    """Find the body in CT slices.
+
+    Parameters
+    ----------
+    slices : (n, y, x) HU
+
+    Returns
+    -------
+    ``(top, bottom, left, right)`` per slice, half-open, in pixels; the whole slice where no body is seen.
+    """
+    rows, columns = slices.shape[1:]
+    step = max(1, -(-max(rows, columns) // _COARSE))
+    coarse = (slices[:, ::step, ::step] > BODY_HU).float()[:, None]
+    thin = min(_THIN, *(size - 1 + size % 2 for size in coarse.shape[-2:]))
+    eroded = 1 - functional.max_pool2d(1 - coarse, thin, stride=1, padding=thin // 2)
+    body = functional.max_pool2d(eroded, thin, stride=1, padding=thin // 2)[:, 0] > 0
+    spans = torch.cat([_span(body.any(dim=2)), _span(body.any(dim=1))], dim=1).tolist()
+    return [_box(span, step, rows, columns) for span in spans]
+
+
+def _span(seen: torch.Tensor) -> torch.Tensor:
+    """(n, length) bool → (n, 2) first and one past the last True; (length, 0) where none is."""
+    length = seen.shape[1]
+    index = torch.arange(length, device=seen.device)
+    first = torch.where(seen, index, length).amin(dim=1)
+    last = torch.where(seen, index + 1, 0).amax(dim=1)
+    return torch.stack([first, last], dim=1)
+
+
+def _box(span: Sequence[int], step: int, rows: int, columns: int) -> Box:
+    top, bottom, left, right = span
+    if bottom <= top or right <= left:
+        return 0, rows, 0, columns
+    return (
+        max(0, (top - 1) * step),
+        min(rows, (bottom + 1) * step),
+        max(0, (left - 1) * step),
+        min(columns, (right + 1) * step),
+    )
+
+
+def boxes_of(slices: torch.Tensor, steps: Preprocessing) -> list[Box]:
+    """Part of each slice that the network sees: the body where the model wants that, else everything."""
+    if steps.crop_body:
+        return body_boxes(slices)
+    rows, columns = slices.shape[1:3]
+    return [(0, rows, 0, columns)] * len(slices)
+
+
+def to_network(slices: torch.Tensor, boxes: Sequence[Box], steps: Preprocessing) -> torch.Tensor:
+    """Crop, scale to 0…1 and resize.
+
+    Parameters
+    ----------
+    slices : (n, y, x) or (n, y, x, 3), any numeric type, in the model's unit
+    boxes : one per slice, from `boxes_of`
+    steps : of the model
+
+    Returns
+    -------
+    (n, channels, rows, columns) float32 of ``steps.size``
+    """
+    prepared = []
+    for image, (top, bottom, left, right) in zip(slices, boxes, strict=True):
+        channels = image[None] if image.ndim == 2 else image.movedim(-1, 0)
+        crop = _normalise(channels[:, top:bottom, left:right].float(), steps)
+        prepared.append(functional.interpolate(crop[None], size=steps.size, mode="bilinear", antialias=True))
+    return torch.cat(prepared)
+
+
+def _normalise(crop: torch.Tensor, steps: Preprocessing) -> torch.Tensor:
+    """Map the window (or the image's own percentiles) to 0…1."""
+    if steps.window is not None:
+        low, high = steps.window
+    else:
+        stride = max(1, int((crop.numel() / _PERCENTILE_PIXELS) ** 0.5))
+        sample = crop[:, ::stride, ::stride].flatten()
+        levels = torch.tensor(steps.percentiles, device=crop.device) / 100
+        low, high = torch.quantile(sample, levels).tolist()
+    return ((crop - low) / max(high - low, 1e-6)).clamp_(0, 1)
+
+
+def from_network(scores: torch.Tensor, boxes: Sequence[Box], shape: tuple[int, int]) -> torch.Tensor:
+    """Resize class scores back into their boxes and take the best class.
+
+    Parameters
+    ----------
+    scores : (n, classes, rows, columns)
+    boxes : one per slice
+    shape : (y, x) of the slices
+
+    Returns
+    -------
+    (n, y, x) uint8 labels; 0 outside the box
+    """
+    labels = torch.zeros((len(scores), *shape), dtype=torch.uint8, device=scores.device)
+    for label, score, (top, bottom, left, right) in zip(labels, scores, boxes, strict=True):
+        size = (bottom - top, right - left)
+        resized = functional.interpolate(score[None], size=size, mode="bilinear", antialias=True)[0]
+        label[top:bottom, left:right] = resized.argmax(dim=0)
+    return labels
