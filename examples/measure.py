@@ -14,7 +14,7 @@ def main() -> None:
     labels = lungseg.segment(volume)
     for title, table in (("measured", lungseg.measure(volume, labels)), ("agreement", lungseg.evaluate(labels, truth))):
         print(title)
-        print(table.to_csv() if not hasattr(table, "text") else table.text)
+        print(table.to_csv())
 
 
 if __name__ == "__main__":
