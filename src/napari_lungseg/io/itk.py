@@ -18,8 +18,6 @@ from .infer import settle
 from .nifti import decode_nifti
 
 if TYPE_CHECKING:
-    import SimpleITK
-
     from . import Item
 
 _NIFTI = (".nii", ".nii.gz")
@@ -82,11 +80,11 @@ def _decode_itk(path: Path) -> list[Decoded]:
     return [Decoded(array, geometry, path, placed, findings=tuple(findings))]
 
 
-def _open(path: Path) -> SimpleITK.Image:
+def _open(path: Path) -> Any:
     import SimpleITK
 
     try:
-        image = SimpleITK.ReadImage(str(path))
+        image: Any = SimpleITK.ReadImage(str(path))
     except RuntimeError as error:
         reason = str(error).strip().splitlines()[-1].replace(str(path), path.name)
         raise ReadError(
@@ -100,7 +98,7 @@ def _open(path: Path) -> SimpleITK.Image:
 class _Kept:
     """Gives NumPy an image's buffer without a copy, and keeps the image alive as long as the array lives."""
 
-    def __init__(self, image: SimpleITK.Image) -> None:
+    def __init__(self, image: Any) -> None:
         import SimpleITK
 
         self.image = image
@@ -110,14 +108,14 @@ class _Kept:
         self.__array_interface__ = {**view.__array_interface__, "data": (address, False)}
 
 
-def _array_of(image: SimpleITK.Image) -> np.ndarray:
+def _array_of(image: Any) -> np.ndarray:
     array = np.asarray(_Kept(image))
     if array.dtype.kind == "c":
         raise ReadError("The voxels are complex numbers; expected integers or floating-point numbers.")
     return array
 
 
-def _geometry(path: Path, image: SimpleITK.Image, metadata: Mapping[str, str]) -> tuple[Geometry, bool, list[Finding]]:
+def _geometry(path: Path, image: Any, metadata: Mapping[str, str]) -> tuple[Geometry, bool, list[Finding]]:
     """Where the voxels are, whether the file places them in the patient, and what was noticed."""
     scale = _mm_per_unit(metadata)
     dimension = image.GetDimension()
@@ -178,7 +176,7 @@ def write_nifti(item: Item, path: Path) -> frozenset[str]:
     import nibabel
 
     array, affine = _transposed(item), _LPS_TO_RAS @ _xyz_affine(item.geometry)
-    image = nibabel.Nifti1Image(array, affine, dtype=array.dtype)
+    image: Any = nibabel.Nifti1Image(array, affine, dtype=array.dtype)  # type: ignore[no-untyped-call]
     image.header.set_xyzt_units("mm")
     image.set_sform(affine, code=1)
     matrix = np.asarray(item.geometry.direction)
@@ -239,13 +237,13 @@ def _transposed(item: Item) -> np.ndarray:
     return array.transpose(2, 1, 0)
 
 
-def _image_of(item: Item) -> SimpleITK.Image:
+def _image_of(item: Item) -> Any:
     import SimpleITK
 
     array, geometry = np.asarray(item.array), item.geometry
     if array.dtype == np.float16:
         array = array.astype(np.float32)
-    image = SimpleITK.GetImageFromArray(array, isVector=array.ndim == 4)
+    image: Any = SimpleITK.GetImageFromArray(array, isVector=array.ndim == 4)
     image.SetSpacing(geometry.spacing[::-1])
     image.SetOrigin(geometry.origin[::-1])
     image.SetDirection(np.asarray(geometry.direction)[::-1, ::-1].ravel().tolist())

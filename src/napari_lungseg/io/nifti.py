@@ -127,10 +127,10 @@ def _scaled(array: np.ndarray, header: Any) -> np.ndarray:
         return array
     if array.dtype.kind in "iu" and slope.is_integer() and intercept.is_integer():
         ends = [int(value) * int(slope) + int(intercept) for value in (array.min(), array.max())]
-        for fitting in (np.int16, np.int32):
+        for fitting in (np.dtype(np.int16), np.dtype(np.int32)):
             limits = np.iinfo(fitting)
             if limits.min <= min(*ends, 0) and max(*ends, int(array.max())) <= limits.max:
-                return array.astype(fitting) * fitting(slope) + fitting(intercept)
+                return np.asarray(array.astype(fitting) * int(slope) + int(intercept))
     return array.astype(np.float32) * np.float32(slope) + np.float32(intercept)
 
 

@@ -9,6 +9,7 @@ import json
 import re
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -81,9 +82,9 @@ def labels_in(array: np.ndarray) -> set[int]:
     return {int(value) for value in np.flatnonzero(seen)}
 
 
-def _segments(metadata: Mapping[str, str], layers: int) -> list[dict[str, object]]:
+def _segments(metadata: Mapping[str, str], layers: int) -> list[dict[str, Any]]:
     """Index, layer, value, name and colour of each segment; files of old versions have a layer for each, of value 1."""
-    found: list[dict[str, object]] = []
+    found: list[dict[str, Any]] = []
     indices = sorted(int(match[1]) for key in metadata if (match := re.fullmatch(r"Segment(\d+)_ID", key)))
     for index in indices:
         old = layers > 1 and f"Segment{index}_Layer" not in metadata
