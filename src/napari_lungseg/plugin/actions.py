@@ -21,7 +21,7 @@ def next_labelled_slice(viewer: Any, step: int = 1) -> bool:
     axis = viewer.dims.not_displayed[-1] - (viewer.dims.ndim - layer.ndim)
     if axis < 0:
         return False
-    index = int(round(float(layer.world_to_data(viewer.dims.point)[axis]))) + step
+    index = round(float(layer.world_to_data(viewer.dims.point)[axis])) + step
     while 0 <= index < layer.data.shape[axis]:
         if np.any(np.take(layer.data, index, axis)):
             place = [0.0] * layer.ndim

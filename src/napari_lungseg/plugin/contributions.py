@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +10,12 @@ from napari import current_viewer
 from napari.layers import Image
 from napari.utils.notifications import show_warning
 
-from ..errors import WriteError
+from ..errors import LungSegError, WriteError
 from ..io import write
+from ..progress import Progress
 from ..volume import Geometry
 from . import opening
+from .jobs import waited_for, window_is_running
 from .layers import (
     LayerFacts,
     LayerTuple,
@@ -36,7 +38,7 @@ def get_reader(path: str | Sequence[str]) -> Reader | None:
 
 def _read(path: str | Sequence[str]) -> list[Any]:
     viewer = current_viewer()
-    if viewer is None or not opening.window_is_running():
+    if viewer is None or not window_is_running():
         return list(opening.read_now(_paths(path)))
     for each in _paths(path):
         opening.collect(each, viewer)
@@ -94,7 +96,9 @@ def painted_geometry(
         return first
     chosen = (ask or _ask)(list(found))
     if chosen is None:
-        raise WriteError(f"{', '.join(found)} lie on the grid of {facts.name!r} but differ in direction; nothing was written.")
+        raise WriteError(
+            f"{', '.join(found)} lie on the grid of {facts.name!r} but differ in direction; nothing was written."
+        )
     return found[chosen]
 
 
@@ -110,17 +114,21 @@ def _ask(names: list[str]) -> str | None:
 
 def sample_ct() -> list[LayerTuple]:
     """The phantom's CT and its true lungs."""
-    from ..phantom import thorax_ct
-
-    volume, labels = thorax_ct()
-    return [volume_to_layer(volume), labels_to_layer(labels)]
+    layers: list[LayerTuple] = waited_for(lambda: _sample_steps("thorax_ct"))
+    return layers
 
 
 def sample_xray() -> list[LayerTuple]:
     """The phantom's radiograph and its true lungs."""
-    from ..phantom import thorax_xray
+    layers: list[LayerTuple] = waited_for(lambda: _sample_steps("thorax_xray"))
+    return layers
 
-    volume, labels = thorax_xray()
+
+def _sample_steps(name: str) -> Generator[Progress, None, list[LayerTuple]]:
+    yield Progress(0, 1, "Building the phantom …")
+    from .. import phantom
+
+    volume, labels = getattr(phantom, name)()
     return [volume_to_layer(volume), labels_to_layer(labels)]
 
 
@@ -147,5 +155,5 @@ def convert_active_layer() -> None:
         return
     try:
         convert_layer(viewer, viewer.layers.selection.active)
-    except Exception as error:
+    except LungSegError as error:
         report(error)

@@ -69,16 +69,13 @@ def _row(info: SettingInfo) -> ValueWidget[Any]:
         options |= {"choices": info.choices, "widget_type": "ComboBox"}
     elif _is_number(info.annotation):
         options |= {key: value for key, value in (("min", info.min), ("max", info.max)) if value is not None}
-    nullable = type(None) in get_args(info.annotation)
-    widget = create_widget(
+    row: ValueWidget[Any] = create_widget(  # type: ignore[assignment]
         value=info.default,
         annotation=info.annotation,
         label=f"{label} ({info.unit})" if info.unit else label,
         options=options,
-        **({"is_result": False} if not nullable else {}),
     )
-    assert isinstance(widget, ValueWidget)
-    return widget
+    return row
 
 
 def _is_number(annotation: Any) -> bool:

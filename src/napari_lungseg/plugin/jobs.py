@@ -9,9 +9,11 @@ from typing import Any
 
 from napari.qt.threading import create_worker
 from napari.utils.notifications import notification_manager, show_error
+from qtpy.QtCore import QEventLoop, QThread
+from qtpy.QtWidgets import QApplication
 
 from ..errors import LungSegError
-from ..progress import Progress
+from ..progress import Progress, drain
 
 Steps = Generator[Progress, None, Any]
 
@@ -114,6 +116,34 @@ def report(error: Exception) -> None:
         notification_manager.receive_error(type(error), error, error.__traceback__)
 
 
+def window_is_running() -> bool:
+    """Whether we are called from a running window, so that the user would wait for what we do."""
+    if QApplication.instance() is None:
+        return False
+    thread = QThread.currentThread()
+    return thread is not None and thread.loopLevel() > 0
+
+
+def waited_for(make: Callable[[], Steps]) -> Any:
+    """The result of a generator; a running window stays alive meanwhile. For napari's commands, which must return it.
+
+    Raises
+    ------
+    Exception
+        Whatever the generator raises.
+    """
+    if not window_is_running():
+        return drain(make())
+    results: list[Any] = []
+    errors: list[Exception] = []
+    loop = QEventLoop()
+    Job(make, on_result=results.append, on_error=errors.append, on_end=loop.quit)
+    loop.exec()
+    if errors:
+        raise errors[0]
+    return results[0]
+
+
 def _ignore(error: Exception) -> None:
     """Nobody is left to tell."""
 
@@ -129,7 +159,7 @@ def _until_cancelled(make: Callable[[], Steps], cancelled: threading.Event) -> G
         return _Outcome(cancelled=True)
     except StopIteration as stop:
         return _Outcome(result=stop.value)
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001 (carried to the window's thread and shown there)
         return _Outcome(error=error)
     finally:
         if steps is not None:

@@ -295,7 +295,7 @@ def label_colormap(colours: Mapping[int, str], dtype: np.dtype[Any]) -> Any:
     # A direct colormap draws nothing for labels it does not list; past this many the rest share one grey.
     listed = range(1, min(int(np.iinfo(dtype).max), 1023) + 1)
     table: dict[int | None, str] = {label: own.get(label, label_colour(label)) for label in listed}
-    return DirectLabelColormap(color_dict={**table, **own, None: PALETTE[-1], 0: "transparent"})
+    return DirectLabelColormap(color_dict=table | own | {None: PALETTE[-1], 0: "transparent"})
 
 
 def unsigned(array: np.ndarray) -> np.ndarray:
@@ -339,7 +339,11 @@ def _follow_layer(stored: Geometry, facts: LayerFacts) -> Geometry:
     placed = _placement(stored)
     scale, translate = _in_mm(facts.scale, facts.units), _in_mm(facts.translate, facts.units)
     same_units = _length_units(facts.units) == stored.units
-    if same_units and np.allclose(scale, placed["scale"], rtol=1e-6) and np.allclose(translate, placed["translate"], atol=1e-4):
+    if (
+        same_units
+        and np.allclose(scale, placed["scale"], rtol=1e-6)
+        and np.allclose(translate, placed["translate"], atol=1e-4)
+    ):
         return stored
     standard = stored.reoriented(stored.reorientation())
     offset = np.linalg.solve(np.asarray(standard.direction), np.asarray(standard.origin))
@@ -362,7 +366,7 @@ def _with_z(facts: LayerFacts) -> Any:
 def _settled(facts: LayerFacts, modality: Modality | None) -> Volume:
     """A volume from a layer that does not say what it is: inferred as for a file that does not."""
     from ..io.decoded import Decoded
-    from ..io.infer import settle
+    from ..io.infer import as_volume, settle
 
     array = np.asarray(_with_z(facts))
     array = array.astype(np.uint8) if array.dtype == bool else array
@@ -370,8 +374,7 @@ def _settled(facts: LayerFacts, modality: Modality | None) -> Volume:
     geometry = layer_geometry(facts)
     # No file: no sidecar can lie beside the null device.
     decoded = Decoded(geometry.reorientation().undo(array), geometry, Path(os.devnull), placed=placed)
-    settled = settle(decoded, modality, labels=False)
-    assert isinstance(settled, Volume)
+    settled = as_volume(settle(decoded, modality, labels=False))
     return dataclasses.replace(settled, geometry=layer_geometry(facts, settled.modality), source="", name=facts.name)
 
 
@@ -388,7 +391,7 @@ def _mm(unit: str) -> float:
         return 1.0
     import pint
 
-    registry = pint.get_application_registry()
+    registry: Any = pint.get_application_registry()  # type: ignore[no-untyped-call]
     try:
         return float(registry.Quantity(1.0, unit).to("millimeter").magnitude)
     except (pint.DimensionalityError, pint.UndefinedUnitError):

@@ -215,14 +215,3 @@ def _open_collected(viewer: Any) -> None:
     paths = list(_COLLECTED)
     _COLLECTED.clear()
     open_paths(viewer, paths)
-
-
-def window_is_running() -> bool:
-    """Whether we are called from a running window, so that the user would wait for what we do."""
-    from qtpy.QtCore import QThread
-    from qtpy.QtWidgets import QApplication
-
-    if QApplication.instance() is None:
-        return False
-    thread = QThread.currentThread()
-    return thread is not None and thread.loopLevel() > 0

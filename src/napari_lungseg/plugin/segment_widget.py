@@ -124,8 +124,10 @@ class SegmentWidget(QScrollArea):
         dims = self.viewer.dims
         first = dims.ndim - layer.ndim
         if dims.ndisplay != 2 or first in dims.displayed:
-            raise LungSegError("No single slice is on screen: show the axial slices in 2-D, or segment the whole stack.")
-        index = int(round(float(layer.world_to_data(dims.point)[0])))
+            raise LungSegError(
+                "No single slice is on screen: show the axial slices in 2-D, or segment the whole stack."
+            )
+        index = round(float(layer.world_to_data(dims.point)[0]))
         if not 0 <= index < layer.data.shape[0]:
             raise LungSegError(f"The viewer stands outside of {layer.name!r}. Move the slider to one of its slices.")
         return index
@@ -332,7 +334,7 @@ class SegmentWidget(QScrollArea):
 
     # Leaving
 
-    def changeEvent(self, event: QEvent | None) -> None:
+    def changeEvent(self, event: QEvent | None) -> None:  # noqa: N802 (Qt's name)
         """Let go when napari takes the widget out of its window."""
         super().changeEvent(event)
         if event is not None and event.type() == QEvent.Type.ParentChange and self.parent() is None:

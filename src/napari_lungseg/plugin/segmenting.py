@@ -73,7 +73,9 @@ def spread(labels: LabelMap, volume: Volume, index: int) -> LabelMap:
     whole = np.zeros(volume.geometry.reoriented(turn).shape, labels.array.dtype)
     whole[index] = np.asarray(labels.array)[0]
     record = {**labels.record, "slice": index}
-    return dataclasses.replace(labels, array=np.ascontiguousarray(turn.undo(whole)), geometry=volume.geometry, record=record)
+    return dataclasses.replace(
+        labels, array=np.ascontiguousarray(turn.undo(whole)), geometry=volume.geometry, record=record
+    )
 
 
 def show_result(viewer: Any, request: Request, labels: LabelMap) -> Layer:

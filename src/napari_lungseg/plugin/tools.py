@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from napari.layers import Image, Labels
@@ -13,7 +14,7 @@ from ..errors import LungSegError
 from . import actions
 from .jobs import report
 from .shortcuts import KEYS, Shortcuts
-from .window import WINDOWS_HU, apply_window, letters_of, show_from_the_front
+from .window import WINDOWS_HU, apply_window, face_the_patient, knows, letters_of, show_from_the_front
 
 
 class ViewTools(QGroupBox):
@@ -28,7 +29,7 @@ class ViewTools(QGroupBox):
         super().__init__("View and correct", parent)
         self._viewer = viewer
         commands: dict[str, Callable[[], object]] = {
-            **{name: (lambda name=name: self.show_window(name)) for name in WINDOWS_HU},
+            **{name: partial(self.show_window, name) for name in WINDOWS_HU},
             "front": lambda: show_from_the_front(viewer),
             "previous": lambda: self.step(-1),
             "next": lambda: self.step(1),
@@ -55,6 +56,7 @@ class ViewTools(QGroupBox):
         self.letters.setChecked(letters_of(viewer).visible)
         self.letters.toggled.connect(self._show_letters)
         layout.addWidget(self.letters, 2, 2)
+        viewer.dims.events.ndisplay.connect(self._face)
 
     def show_window(self, name: str) -> None:
         """Show the active (or the topmost) CT in a window preset."""
@@ -89,9 +91,15 @@ class ViewTools(QGroupBox):
     def _show_letters(self, shown: bool) -> None:
         letters_of(self._viewer).visible = shown
 
+    def _face(self, event: object = None) -> None:
+        """Napari's own 3-D button mirrors a patient: show one as its button would."""
+        if self._viewer.dims.ndisplay == 3 and any(knows(layer) for layer in self._viewer.layers):
+            face_the_patient(self._viewer)
+
     def close_down(self) -> None:
-        """Give the keys back."""
+        """Let go of the viewer."""
         self._shortcuts.remove()
+        self._viewer.dims.events.ndisplay.disconnect(self._face)
 
 
 def _button(text: str, told: str, command: Callable[[], object]) -> QPushButton:

@@ -45,7 +45,7 @@ class Warmer(QObject):
                 application.installEventFilter(self)
             self._timer.start()
 
-    def eventFilter(self, watched: QObject | None, event: QEvent | None) -> bool:
+    def eventFilter(self, watched: QObject | None, event: QEvent | None) -> bool:  # noqa: N802 (Qt's name)
         """Wait on while the user is busy."""
         if event is not None and event.type() in _INPUT and self._timer.isActive():
             self._timer.start()

@@ -34,10 +34,16 @@ def apply_window(layer: Any, name: str) -> bool:
 def show_from_the_front(viewer: Any) -> None:
     """Three dimensions, feet down, seen from the patient's front, right side at the viewer's left."""
     viewer.dims.ndisplay = 3
-    viewer.camera.orientation = PATIENT_ORIENTATION
     viewer.reset_view()
+    face_the_patient(viewer)
+
+
+def face_the_patient(viewer: Any) -> None:
+    """Turn the camera of a 3-D view to the patient's front, head up, without the mirror of napari's default."""
+    camera = viewer.scene.camera
+    camera.orientation = PATIENT_ORIENTATION
     # Axes are (z, y, x) = (head, back, left): look towards the back with the head up.
-    viewer.camera.set_view_direction((0, 1, 0), (1, 0, 0))
+    camera.set_view_direction((0, 1, 0), (1, 0, 0))
 
 
 def side_letters(viewer: Any, layer: Any) -> dict[str, str]:
@@ -59,11 +65,12 @@ def side_letters(viewer: Any, layer: Any) -> dict[str, str]:
 
 def _canvas_axes(viewer: Any) -> tuple[tuple[int, int], tuple[int, int]]:
     """Which displayed axis runs down and which to the right on the canvas, each with its sense (nearest, in 3-D)."""
-    _, vertical, horizontal = viewer.camera.orientation
+    camera = viewer.scene.camera
+    _, vertical, horizontal = camera.orientation
     if viewer.dims.ndisplay == 2:
         return (0, 1 if vertical == "down" else -1), (1, 1 if horizontal == "right" else -1)
-    view, up = np.asarray(viewer.camera.view_direction), np.asarray(viewer.camera.up_direction)
-    mirrored = -1 if viewer.camera.handedness == "right" else 1
+    view, up = np.asarray(camera.view_direction), np.asarray(camera.up_direction)
+    mirrored = -1 if camera.handedness == "right" else 1
     # In (x, y, z), whose cross product is the reverse of that in (z, y, x).
     right = -np.cross(view, up) * mirrored
     return _nearest(-up), _nearest(right)
@@ -93,8 +100,8 @@ class OrientationLetters:
             viewer.dims.events.ndisplay,
             viewer.dims.events.order,
             viewer.dims.events.ndim,
-            viewer.camera.events.angles,
-            viewer.camera.events.orientation,
+            viewer.scene.camera.events.angles,
+            viewer.scene.camera.events.orientation,
             viewer.layers.events.inserted,
             viewer.layers.events.removed,
             viewer.layers.selection.events.active,
@@ -129,10 +136,11 @@ class OrientationLetters:
 def _speaker(viewer: Any) -> Any:
     """The layer whose sides are shown: the active one, or the topmost that knows."""
     candidates = [viewer.layers.selection.active, *reversed(viewer.layers)]
-    return next((layer for layer in candidates if layer is not None and _knows(layer)), None)
+    return next((layer for layer in candidates if layer is not None and knows(layer)), None)
 
 
-def _knows(layer: Any) -> bool:
+def knows(layer: Any) -> bool:
+    """Whether a layer knows where the patient's sides are."""
     return isinstance(layer.metadata.get(KEY, {}).get("geometry"), Geometry)
 
 
