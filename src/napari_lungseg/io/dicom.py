@@ -28,7 +28,7 @@ class _Scan:
     """What looking at the files brought to light."""
 
     frames: list[Frame] = field(default_factory=list)
-    damaged: list[tuple[Path, str, str]] = field(default_factory=list)  # with the reason and the series, if known
+    damaged: list[tuple[str, str]] = field(default_factory=list)  # file name and reason
     others: Counter[str] = field(default_factory=Counter)
 
 
@@ -59,11 +59,11 @@ def read_dicom(paths: Sequence[Path], *, modality: Modality | None = None) -> li
         if not scan.frames:
             raise ReadError(_nothing_read(files, scan))
         stacks = group(scan.frames, modality)
-        told = _told_of_all(stacks, scan)
-        volumes = [volume for stack in stacks for volume in _volumes(stack, modality, told, scan)]
+        volumes, failures = _volumes(stacks, modality)
     if not volumes:
-        raise ReadError(_nothing_read(files, scan))
-    return _numbered(volumes)
+        raise ReadError(failures[0])
+    told = (*_told_of_all(stacks, scan), *(Finding("damaged-files", failure) for failure in failures))
+    return _numbered([dataclasses.replace(volume, findings=(*volume.findings, *told)) for volume in volumes])
 
 
 def _scan(files: Sequence[Path]) -> _Scan:
@@ -73,20 +73,20 @@ def _scan(files: Sequence[Path]) -> _Scan:
             instance = read_instance(path)
             scan.frames += frames_of(instance) if instance else []
         except DamagedFileError as error:
-            scan.damaged.append((path, str(error), ""))
+            scan.damaged.append((path.name, str(error)))
         except NotAScanError as error:
             scan.others[str(error)] += 1
         except OSError as error:
-            scan.damaged.append((path, f"it cannot be opened ({error.strerror})", ""))
+            scan.damaged.append((path.name, f"it cannot be opened ({error.strerror})"))
     return scan
 
 
 def _nothing_read(files: Sequence[Path], scan: _Scan) -> str:
     where = files[0].name if len(files) == 1 else f"The folder's {len(files)} files"
     if scan.damaged:
-        path, reason, _ = scan.damaged[0]
+        name, reason = scan.damaged[0]
         many = f" ({len(scan.damaged)} files are damaged)" if len(scan.damaged) > 1 else ""
-        return f"{path.name} is a damaged DICOM file: {reason}{many}. Copy or export it again."
+        return f"{name} is a damaged DICOM file: {reason}{many}. Copy or export it again."
     if scan.others:
         kinds = ", ".join(scan.others)
         return f"{where}: DICOM, but no image ({kinds}). Open the CT series or the radiograph it belongs to."
@@ -103,9 +103,9 @@ def _told_of_all(stacks: Sequence[Stack], scan: _Scan) -> list[Finding]:
         told = f"There are {series} series here; each opens as volumes of its own."
         findings.append(Finding("several-series", told))
     if scan.damaged:
-        path, reason, _ = scan.damaged[0]
+        name, reason = scan.damaged[0]
         others = f" and {len(scan.damaged) - 1} more" if len(scan.damaged) > 1 else ""
-        told = f"{path.name}{others} could not be read ({reason}); slices may be missing."
+        told = f"{name}{others} could not be read ({reason}); slices may be missing."
         findings.append(Finding("damaged-files", told))
     if scan.others:
         kinds = ", ".join(f"{count} × {kind}" for kind, count in scan.others.items())
@@ -113,14 +113,17 @@ def _told_of_all(stacks: Sequence[Stack], scan: _Scan) -> list[Finding]:
     return findings
 
 
-def _volumes(stack: Stack, wanted: Modality | None, told: Sequence[Finding], scan: _Scan) -> list[Volume]:
-    """The volume of a stack; none where all its pixels are damaged."""
-    try:
-        volume = _colour_volume(stack, wanted) if is_colour(stack.frames[0]) else _grey_volume(stack, wanted)
-    except (ReadError, InvalidVolumeError) as error:
-        scan.damaged.append((stack.frames[0].instance.path, str(error), stack.series))
-        return []
-    return [dataclasses.replace(volume, findings=(*stack.findings, *told, *volume.findings))]
+def _volumes(stacks: Sequence[Stack], wanted: Modality | None) -> tuple[list[Volume], list[str]]:
+    """The volumes of all stacks, and why some stacks could not be read at all."""
+    volumes, failures = [], []
+    for stack in stacks:
+        try:
+            volume = (_colour_volume if is_colour(stack.frames[0]) else _grey_volume)(stack, wanted)
+        except (ReadError, InvalidVolumeError) as error:
+            failures.append(str(error))
+        else:
+            volumes.append(dataclasses.replace(volume, findings=(*stack.findings, *volume.findings)))
+    return volumes, failures
 
 
 def _grey_volume(stack: Stack, wanted: Modality | None) -> Volume:

@@ -10,6 +10,7 @@ import numpy as np
 
 from ..errors import ReadError
 from .dicom_header import Frame
+from .dicom_kind import is_colour
 
 _TYPES = {(8, 0): "u1", (8, 1): "i1", (16, 0): "<u2", (16, 1): "<i2"}
 
@@ -24,7 +25,7 @@ def stored_values(frame: Frame) -> np.ndarray:
     """
     kind = _TYPES.get((frame.count("BitsAllocated", 0), frame.count("PixelRepresentation", 0)))
     offset = frame.instance.plain_offset
-    if offset is None or kind is None or frame.count("SamplesPerPixel", 1) != 1 or not _is_low_aligned(frame):
+    if offset is None or kind is None or is_colour(frame) or not _is_low_aligned(frame):
         return _decoded(frame)
     rows, columns = frame.shape
     size = rows * columns * np.dtype(kind).itemsize
@@ -58,12 +59,19 @@ def _decoded(frame: Frame) -> np.ndarray:
     try:
         several = frame.count("NumberOfFrames", 1) > 1
         dataset = _parsed(path, path.stat().st_mtime_ns) if several else _parse(path)
-        values = pixel_array(dataset, index=frame.index)
+        values = pixel_array(dataset, index=frame.index, decoding_plugin=_decoder(dataset.file_meta.TransferSyntaxUID))
         if frame.text("PhotometricInterpretation").startswith("PALETTE"):
             values = apply_color_lut(values, dataset)
     except Exception as error:  # decoders raise anything, also for what they do not know
         raise ReadError(_why(frame, error)) from error
     return np.asarray(values)
+
+
+def _decoder(syntax: Any) -> str:
+    """Name of pydicom's plugin to use, "" for its own choice: CharLS takes a quarter of libjpeg's time for JPEG-LS."""
+    from pydicom.pixels import get_decoder
+
+    return "pyjpegls" if "pyjpegls" in get_decoder(syntax).available_plugins else ""
 
 
 def _why(frame: Frame, error: Exception) -> str:

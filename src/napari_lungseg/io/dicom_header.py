@@ -229,13 +229,13 @@ def read_instance(path: Path) -> Instance | None:
 
 
 def _refuse_other_objects(frame: Frame) -> None:
-    uid = frame.get("SOPClassUID")
+    uid = frame.get("SOPClassUID") or frame.instance.header.file_meta.get("MediaStorageSOPClassUID")
     name = str(getattr(uid, "name", "")).removesuffix(" Storage") or "object of unknown kind"
     if str(uid) in _NOT_SCANS:
         raise NotAScanError(name)
     if min(frame.shape) < 1:
         if "Image" in name and "Directory" not in name:
-            raise DamagedFileError("its header is cut off")
+            raise DamagedFileError("its header ends before it describes an image")
         raise NotAScanError("DICOMDIR" if "Directory" in name else name)
 
 

@@ -21,6 +21,7 @@ _IDENTIFYING = (
     *("ReferringPhysicianName", "PerformingPhysicianName", "OperatorsName", "StudyID"),
 )
 _LONGEST_DESCRIPTION = 40
+_EMPTY = ("", "none", "null", "n/a", "unknown", "unnamed")
 
 
 def is_localizer(frame: Frame) -> bool:
@@ -107,7 +108,7 @@ def neutral_name(frame: Frame) -> str:
     # Eight digits may be a date or an identifier.
     name = modality if number is None or abs(number) > 99_999 else f"{modality} series {int(number)}"
     description = " ".join(str(frame.get("SeriesDescription") or "").split())[:_LONGEST_DESCRIPTION].strip()
-    return f"{name}, {description}" if description and _is_neutral(description, frame) else name
+    return f"{name}, {description}" if description.casefold() not in _EMPTY and _is_neutral(description, frame) else name
 
 
 def _is_neutral(description: str, frame: Frame) -> bool:
