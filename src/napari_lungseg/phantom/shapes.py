@@ -100,8 +100,9 @@ def tube(grid: Grid, start: Point, end: Point, radius: float) -> tuple[Block, np
     dot = offsets[0] * along[0] + offsets[1] * along[1] + offsets[2] * along[2]
     part = np.clip(dot / max(float(along @ along), 1e-6), 0, 1)
     distance = np.sqrt(sum((offset - part * step) ** 2 for offset, step in zip(offsets, along, strict=True)))
-    # A vessel thinner than a voxel fills only its share of it.
-    peak = min(1.0, (2 * radius / grid.pixel_mm) ** 2)
+    # A vessel thinner than a voxel fills only its share of it: the soft profile is lowered to the same cross-section.
+    thin = min(radius / grid.pixel_mm, 0.5)
+    peak = 4 * thin**2 / (thin + 0.5) ** 3
     return block, peak * np.clip(0.5 + (radius - distance) / grid.pixel_mm, 0, 1)
 
 

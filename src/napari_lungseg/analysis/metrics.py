@@ -1,0 +1,221 @@
+"""How far a predicted label map is from a reference.
+
+Conventions: a surface is made of the voxels of a mask that have a face outside it or at the image's edge; a distance
+runs from the centre of such a voxel to the nearest one of the other mask, in patient coordinates (so tilted, sheared
+and uneven grids need no resampling). Where neither map holds a label, shares are 1 and distances 0; where only one does,
+shares are 0 and distances infinite. A single slice and each frame of a stack of radiographs is compared as a flat image.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ..errors import InvalidVolumeError
+from ..registry import Table as NameTable
+from .quantity import quantity
+from .regions import describe, region_of, size_of, tabulate
+
+if TYPE_CHECKING:
+    from ..volume import Geometry, LabelMap
+    from .table import Table
+
+# Surfaces closer than this count as the same for NSD: about two pixels of a chest CT, half to one slice of it.
+NSD_TOLERANCE = 2.0
+
+METRICS = NameTable(
+    "metric",
+    {
+        "dice": "napari_lungseg.analysis.metrics:dice",
+        "iou": "napari_lungseg.analysis.metrics:iou",
+        "hd95": "napari_lungseg.analysis.metrics:hd95",
+        "assd": "napari_lungseg.analysis.metrics:assd",
+        "nsd": "napari_lungseg.analysis.metrics:nsd",
+        "predicted_volume": "napari_lungseg.analysis.metrics:predicted_volume",
+        "reference_volume": "napari_lungseg.analysis.metrics:reference_volume",
+        "predicted_area": "napari_lungseg.analysis.metrics:predicted_area",
+        "reference_area": "napari_lungseg.analysis.metrics:reference_area",
+    },
+)
+
+
+@dataclass(frozen=True, eq=False)
+class Comparison:
+    """Two masks of one label on one grid, cropped to where either of them is.
+
+    Parameters
+    ----------
+    predicted, reference : (z, y, x) bool
+    geometry : of the whole grid
+    offset : (z, y, x) index of the first voxel of the crop in the whole grid
+    tolerance : of NSD, mm (pixels without a spacing)
+    """
+
+    predicted: np.ndarray
+    reference: np.ndarray
+    geometry: Geometry
+    offset: tuple[int, int, int]
+    tolerance: float
+
+    @property
+    def is_flat(self) -> bool:
+        """Whether the grid is one slice, whose surface is its outline."""
+        return self.geometry.shape[0] == 1
+
+    @cached_property
+    def distances(self) -> tuple[np.ndarray, np.ndarray]:
+        """From the predicted surface to the reference and back; infinite where the other is empty."""
+        from scipy.spatial import cKDTree
+
+        predicted, reference = (self._surface(mask) for mask in (self.predicted, self.reference))
+        if len(predicted) == 0 or len(reference) == 0:
+            return np.full(len(predicted), np.inf), np.full(len(reference), np.inf)
+        return cKDTree(reference).query(predicted)[0], cKDTree(predicted).query(reference)[0]
+
+    def _surface(self, mask: np.ndarray) -> np.ndarray:
+        """(n, 3) positions of the voxels on a mask's surface."""
+        padded = np.pad(mask, 1)
+        inner = mask.copy()
+        for axis in (1, 2) if self.is_flat else (0, 1, 2):
+            for step in (-1, 1):
+                inner &= np.roll(padded, step, axis)[1:-1, 1:-1, 1:-1]
+        index = np.argwhere(mask & ~inner) + self.offset
+        return positions_of(index, self.geometry)
+
+
+def positions_of(index: np.ndarray, geometry: Geometry) -> np.ndarray:
+    """(n, 3) positions in mm of (n, 3) indices, on uneven slices too."""
+    steps = index.astype(np.float64)
+    if geometry.slice_positions is not None:
+        steps[:, 0] = np.asarray(geometry.slice_positions)[index[:, 0]] / geometry.spacing[0]
+    return np.asarray(steps @ geometry.affine[:3, :3].T)
+
+
+@quantity("share")
+def dice(pair: Comparison) -> float:
+    """Dice: twice the common voxels over the sum of both."""
+    total = int(pair.predicted.sum()) + int(pair.reference.sum())
+    return 2 * int((pair.predicted & pair.reference).sum()) / total if total else 1.0
+
+
+@quantity("share")
+def iou(pair: Comparison) -> float:
+    """Intersection over union (Jaccard)."""
+    union = int((pair.predicted | pair.reference).sum())
+    return int((pair.predicted & pair.reference).sum()) / union if union else 1.0
+
+
+@quantity("length")
+def hd95(pair: Comparison) -> float:
+    """The larger of the 95th percentiles of both directed surface distances."""
+    there, back = pair.distances
+    if len(there) == 0 or len(back) == 0:
+        return 0.0 if len(there) == len(back) else float("inf")
+    return float(max(np.percentile(there, 95), np.percentile(back, 95)))
+
+
+@quantity("length")
+def assd(pair: Comparison) -> float:
+    """Average symmetric surface distance: the mean over the voxels of both surfaces."""
+    both = np.concatenate(pair.distances)
+    return float(both.mean()) if len(both) else 0.0
+
+
+@quantity("share")
+def nsd(pair: Comparison) -> float:
+    """Normalised surface distance (surface Dice): share of both surfaces within the tolerance of the other one.
+
+    Nikolov et al., https://arxiv.org/abs/1809.04430, with each surface voxel counted once.
+    """
+    both = np.concatenate(pair.distances)
+    return float((both <= pair.tolerance).mean()) if len(both) else 1.0
+
+
+@quantity("volume")
+def predicted_volume(pair: Comparison) -> float:
+    """Volume of the prediction."""
+    return size_of(pair.predicted, pair.geometry, flat=False, first_slice=pair.offset[0])
+
+
+@quantity("volume")
+def reference_volume(pair: Comparison) -> float:
+    """Volume of the reference."""
+    return size_of(pair.reference, pair.geometry, flat=False, first_slice=pair.offset[0])
+
+
+@quantity("area")
+def predicted_area(pair: Comparison) -> float:
+    """Area of the prediction."""
+    return size_of(pair.predicted, pair.geometry, flat=True)
+
+
+@quantity("area")
+def reference_area(pair: Comparison) -> float:
+    """Area of the reference."""
+    return size_of(pair.reference, pair.geometry, flat=True)
+
+
+def evaluate(predicted: LabelMap, reference: LabelMap, *, tolerance: float = NSD_TOLERANCE) -> Table:
+    """Compare a predicted label map with a reference, label by label and all labels together.
+
+    Parameters
+    ----------
+    predicted, reference : on one grid
+    tolerance : of NSD, mm (pixels where the images have no spacing)
+
+    Returns
+    -------
+    Table
+        One row per label and one for their union ("both", or "all" of more than two); for a stack of radiographs,
+        that for each frame. Columns: frame, label, name and `METRICS`.
+
+    Raises
+    ------
+    InvalidVolumeError
+        When the grids differ; the message describes both.
+    """
+    geometry = _common_grid(predicted, reference)
+    names = {**predicted.names, **reference.names}
+    flat = geometry.frames or geometry.shape[0] == 1
+    chosen = {name: METRICS.resolve(name) for name in METRICS}
+    chosen = {name: metric for name, metric in chosen.items() if metric.applies(flat=flat)}
+    maps = [np.asarray(item.array) for item in (predicted, reference)]
+
+    def subject(cut: slice, grid: Geometry, label: int | None) -> Comparison:
+        return _crop(region_of(maps[0][cut], label), region_of(maps[1][cut], label), grid, tolerance)
+
+    return tabulate(geometry, names, maps, chosen, subject)
+
+
+def _crop(predicted: np.ndarray, reference: np.ndarray, geometry: Geometry, tolerance: float) -> Comparison:
+    either = predicted | reference
+    cut = [slice(0, 0)] * 3
+    if either.any():
+        cut = list(_bounds(either))
+    box = (cut[0], cut[1], cut[2])
+    offset = (box[0].start, box[1].start, box[2].start)
+    return Comparison(predicted[box], reference[box], geometry, offset, tolerance)
+
+
+def _bounds(mask: np.ndarray) -> Iterator[slice]:
+    for axis in range(3):
+        used = np.flatnonzero(mask.any(axis=tuple(other for other in range(3) if other != axis)))
+        yield slice(int(used[0]), int(used[-1]) + 1)
+
+
+def _common_grid(predicted: LabelMap, reference: LabelMap) -> Geometry:
+    one, other = predicted.geometry, reference.geometry
+    if one.same_grid(other):
+        return other
+    # A picture that does not know its pixel size lies on the same grid when it has the same pixels.
+    if one.shape == other.shape and not (one.is_mm and other.is_mm):
+        return dataclasses.replace(other if not other.is_mm else one, frames=one.frames or other.frames)
+    raise InvalidVolumeError(
+        f"The prediction ({describe(one)}) and the reference ({describe(other)}) lie on different grids, so their "
+        "voxels cannot be compared. Segment the very image that the reference was drawn on, or resample one of them."
+    )
