@@ -41,7 +41,9 @@ class SegmentSettings:
         When a value is outside its bounds.
     """
 
-    batch_size: int = setting(8, "Slices sent to the network at once; halved by itself when memory runs out.", min=1, max=256)
+    batch_size: int = setting(
+        8, "Slices sent to the network at once; halved by itself when memory runs out.", min=1, max=256
+    )
     precision: str = setting(
         "auto", "Number format of the network: the fastest that the hardware has, or a given one.", choices=PRECISIONS
     )
@@ -105,12 +107,17 @@ def iter_segment(
         from .postprocess import postprocess
 
         yield Progress(len(labels), len(labels), "tidying up")
-        labels, noticed = postprocess(labels, view.geometry, names=chosen.spec.names, frames=view.is_frames)
+        hounsfield = view.array if view.unit == "HU" else None
+        labels, noticed = postprocess(
+            labels, view.geometry, frames=view.is_frames, names=chosen.spec.names, image=hounsfield
+        )
         findings += noticed
-    from .quality import check
+    from .quality import check, statistics
 
-    findings += check(labels, view, evidence, chosen.spec)
-    record = run.record() | {"seconds": round(time.perf_counter() - started, 3)}
+    measured = statistics(labels, view, evidence, chosen.spec)
+    findings += check(measured, view, chosen.spec)
+    quality = [values.as_record() for values in measured]
+    record = run.record() | {"quality": quality, "seconds": round(time.perf_counter() - started, 3)}
     return LabelMap(
         array=np.ascontiguousarray(turn.undo(labels)),
         geometry=volume.geometry,
@@ -153,7 +160,9 @@ def check_compatible(volume: Volume, spec: ModelSpec) -> list[Finding]:
         )
     view = volume.geometry.reoriented(volume.geometry.reorientation())
     if volume.modality == "ct" and view.axis_letters()[1:] != ("P", "L"):
-        message = "The slices are not axial, and the model has learned from axial slices only: look closely at the result."
+        message = (
+            "The slices are not axial, and the model has learned from axial slices only: look closely at the result."
+        )
         return [Finding("not-axial", message)]
     return []
 

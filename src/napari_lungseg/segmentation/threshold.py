@@ -22,6 +22,7 @@ SMALL_GAS_BELOW_HU = -900
 SMALL_MM2 = 1000.0
 LARGEST_GAS_MM2 = 6000.0
 SMALLEST_LUNG_MM2 = 150.0
+SMALLEST_DOUBT_MM2 = 60.0
 LARGEST_AIRWAY_MM2 = 900.0
 # One large lung without the other is a collapsed lung, or a chest wall that leaks.
 LARGEST_LONE_LUNG_MM2 = 3000.0
@@ -43,7 +44,9 @@ class SliceResult:
     unsure_mm2: float
 
 
-def threshold_lungs(volume_hu: np.ndarray, spacing: tuple[float, float, float], *, below_hu: float = LUNG_BELOW_HU) -> np.ndarray:
+def threshold_lungs(
+    volume_hu: np.ndarray, spacing: tuple[float, float, float], *, below_hu: float = LUNG_BELOW_HU
+) -> np.ndarray:
     """Right and left lung on axial or coronal CT slices.
 
     Parameters
@@ -77,7 +80,9 @@ def threshold_confidence(volume_hu: np.ndarray, spacing: tuple[float, float, flo
 
 
 def _confidence(hu: np.ndarray, spacing: tuple[float, float]) -> float:
-    results = [_segment_slice(hu, spacing, below) for below in (LUNG_BELOW_HU - 150, LUNG_BELOW_HU, LUNG_BELOW_HU + 150)]
+    results = [
+        _segment_slice(hu, spacing, below) for below in (LUNG_BELOW_HU - 150, LUNG_BELOW_HU, LUNG_BELOW_HU + 150)
+    ]
     if any(result.unsure_mm2 > 0 for result in results):
         return 0.0
     low, middle, high = (result.labels for result in results)
@@ -130,7 +135,7 @@ def _eroded(mask: np.ndarray, spacing: tuple[float, float], mm: float) -> np.nda
 
 
 def _opened(mask: np.ndarray, spacing: tuple[float, float], mm: float) -> np.ndarray:
-    return mask & _within(_eroded(mask, spacing, mm), spacing, mm)
+    return np.asarray(mask & _within(_eroded(mask, spacing, mm), spacing, mm))
 
 
 def _largest(mask: np.ndarray) -> np.ndarray:
@@ -155,15 +160,18 @@ def _airways(smooth: np.ndarray, air: np.ndarray, body: np.ndarray, spacing: tup
 
     columns = np.flatnonzero(body.any(0))
     middle, reach = columns.mean(), 0.16 * len(columns)
+    rows = np.flatnonzero(body.any(1))
+    behind = rows[0] + 0.3 * len(rows)  # what lies in front of it is a bulla, not an airway
     gas = _opened(air & (smooth < GAS_BELOW_HU), spacing, 2.5)
     pieces, count = ndimage.label(gas)
     found = np.zeros(gas.shape, bool)
     for piece in range(1, count + 1):
         mask = pieces == piece
         area = mask.sum() * spacing[0] * spacing[1]
-        if area < LARGEST_AIRWAY_MM2 and abs(np.nonzero(mask)[1].mean() - middle) < reach:
+        row, column = (indices.mean() for indices in np.nonzero(mask))
+        if area < LARGEST_AIRWAY_MM2 and abs(column - middle) < reach and row > behind:
             found |= mask
-    return air & _within(found, spacing, 2.0)
+    return np.asarray(air & _within(found, spacing, 2.0))
 
 
 def _lung_components(smooth: np.ndarray, air: np.ndarray, spacing: tuple[float, float]) -> tuple[np.ndarray, float]:
@@ -172,20 +180,24 @@ def _lung_components(smooth: np.ndarray, air: np.ndarray, spacing: tuple[float, 
 
     pieces, _ = ndimage.label(air)
     depth = ndimage.distance_transform_edt(air, sampling=spacing)
-    lungs, unsure = np.zeros(air.shape, bool), 0.0
+    lungs, unsure, slivers = np.zeros(air.shape, bool), 0.0, 0.0
     for piece, box in enumerate(ndimage.find_objects(pieces), start=1):
         mask = pieces[box] == piece
         area = float(mask.sum() * spacing[0] * spacing[1])
-        if area < SMALLEST_LUNG_MM2:
+        if area < SMALLEST_DOUBT_MM2:
             continue
         within = depth[box] * mask
         values = smooth[box][within > min(within.max() / 2, 3.0)]
         if _is_gas(values, area):
             unsure += area if area > SMALL_MM2 and np.median(values) > GAS_BELOW_HU - 20 else 0.0
             continue
+        if area < SMALLEST_LUNG_MM2:
+            slivers += area
+            continue
         lungs[box] |= mask
         unsure += area if area < SMALL_MM2 and np.percentile(values, 10) < SMALL_GAS_BELOW_HU + 40 else 0.0
-    return lungs, unsure
+    # Beside a lung, slivers are bronchi and bits of its base; alone, they may be all there is to see of it.
+    return lungs, unsure if lungs.any() else unsure + slivers
 
 
 def _is_gas(values: np.ndarray, area: float) -> bool:

@@ -1,0 +1,286 @@
+"""Which results to look at first: what the network itself doubts, and what no chest looks like.
+
+The best single sign is the Dice that a network expects of itself: with p the soft-max of a class and y where that class
+wins, 2·Σp·y / (Σp + Σy). Where a network is torn, p is torn too (Kushibar et al., "Layer ensembles", MICCAI 2022, compare
+such scores). Its threshold belongs to the model: ``spec.training["quality"]["expected_dice"]``, chosen on validation
+cases by ``benchmarks/tune_quality.py``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+
+import numpy as np
+
+from ..findings import Finding
+from ..models.spec import ModelSpec
+from ..volume import Volume
+
+# Below this, a model whose record names no threshold of its own is doubted.
+EXPECTED_DICE = 0.955
+# Lung volumes of adults, both sides, from deep expiration after resection to deep inspiration with emphysema.
+LUNG_VOLUME_ML = (900.0, 11_000.0)
+# Share of a frontal radiograph that both lungs cover.
+LUNG_SHARE = (0.08, 0.75)
+SMALLEST_SIDE_SHARE = 0.2
+# An outline this many times longer than its box's is frayed; a smooth lung has 1.0 to 1.3.
+ROUGHNESS = 1.8
+CUT_OFF_SHARE = 0.15
+LUNG_MEDIAN_HU = (-980.0, -450.0)
+AIR_BELOW_HU = -850.0
+# Findings that say why the labels may be wrong; the others tell what is special about the scan.
+DOUBTS = frozenset(
+    {
+        "no-lung-found",
+        "one-lung-missing",
+        "low-confidence",
+        "lungs-unequal",
+        "lung-size-unusual",
+        "ragged-outline",
+        "lung-not-air",
+        "hounsfield-offset",
+        "sides-by-position",
+        "sides-swapped",
+        "much-removed",
+    }
+)
+
+
+@dataclass(frozen=True)
+class LungStatistics:
+    """What `check` looks at, for one stack or one radiograph.
+
+    Parameters
+    ----------
+    right, left : size in ml, or as a share of the image for a radiograph or where no spacing is known
+    expected_dice_right, expected_dice_left : the Dice that the network expects of itself
+    roughness : outline of the worse lung, as a multiple of its box's outline
+    cut_off : largest share of a lung's widest section that lies on an edge of the image
+    lung_hu, air_hu : median HU of the lungs, and HU of the darkest hundredth of the scan; NaN for a radiograph
+    """
+
+    right: float
+    left: float
+    expected_dice_right: float
+    expected_dice_left: float
+    roughness: float
+    cut_off: float
+    lung_hu: float = float("nan")
+    air_hu: float = float("nan")
+
+    @property
+    def expected_dice(self) -> float:
+        """Of the worse lung that is there."""
+        pairs = ((self.right, self.expected_dice_right), (self.left, self.expected_dice_left))
+        return min((dice for size, dice in pairs if size > 0), default=0.0)
+
+    @property
+    def balance(self) -> float:
+        """Size of the smaller lung over that of the larger."""
+        return min(self.right, self.left) / max(self.right, self.left, 1e-9)
+
+    def as_record(self) -> dict[str, float]:
+        """All of it as JSON-ready numbers."""
+        values = asdict(self) | {"expected_dice": self.expected_dice, "balance": self.balance}
+        return {name: round(float(value), 5) for name, value in values.items() if np.isfinite(value)}
+
+
+def statistics(labels: np.ndarray, view: Volume, evidence: np.ndarray, spec: ModelSpec) -> list[LungStatistics]:
+    """Measure what `check` judges: one entry for a stack, one per radiograph.
+
+    Parameters
+    ----------
+    labels : (z, y, x) uint8 on the grid of ``view``
+    view : the scan in the standard view
+    evidence : (z, classes, 3) per slice and class the sums of p·y, p and y (see the module)
+    spec : of the model that made the labels
+    """
+    right, left = _lungs(spec)
+    return [_measure(labels[part], evidence[part], view, part, right, left) for part in _parts(view)]
+
+
+def check(measured: Sequence[LungStatistics], view: Volume, spec: ModelSpec) -> list[Finding]:
+    """Say what about a result deserves a look.
+
+    Parameters
+    ----------
+    measured : from `statistics`
+    view : the scan in the standard view
+    spec : of the model that made the labels; one without a right and a left lung is only asked for its confidence
+
+    Returns
+    -------
+    findings; those whose code is in `DOUBTS` say why the labels may be wrong
+    """
+    findings: list[Finding] = []
+    for number, values in enumerate(measured, start=1):
+        where = f" in image {number}" if len(measured) > 1 else ""
+        findings += _judge(values, view, spec, where, single=view.is_frames or view.geometry.shape[0] == 1)
+    return findings
+
+
+def _parts(view: Volume) -> list[slice]:
+    """Slices that are judged together."""
+    depth = view.geometry.shape[0]
+    return [slice(z, z + 1) for z in range(depth)] if view.is_frames else [slice(0, depth)]
+
+
+def _lungs(spec: ModelSpec) -> tuple[int, int]:
+    """Labels of the right and left lung, 0 where the model has none."""
+    by_name: Mapping[str, int] = {name.lower(): label for label, name in spec.names.items()}
+    return by_name.get("right lung", 0), by_name.get("left lung", 0)
+
+
+def _measure(
+    labels: np.ndarray, evidence: np.ndarray, view: Volume, part: slice, right: int, left: int
+) -> LungStatistics:
+    sums = evidence.sum(axis=0, dtype=np.float64)
+    dice = 2 * sums[:, 0] / np.maximum(sums[:, 1] + sums[:, 2], 1e-9)
+    classes = (right, left) if right and left else (0, int(1 + sums[1:, 2].argmax()) if len(sums) > 1 else 0)
+    profiles = [_profile(labels, label) if label else np.zeros(len(labels)) for label in classes]
+    in_ml = view.modality == "ct" and view.geometry.is_mm
+    scale = view.geometry.voxel_volume_mm3 / 1000 if in_ml else 1 / labels.size
+    hu = _hounsfield(labels, view, part) if view.unit == "HU" else (float("nan"), float("nan"))
+    return LungStatistics(
+        right=float(profiles[0].sum() * scale),
+        left=float(profiles[1].sum() * scale),
+        expected_dice_right=float(dice[classes[0]]),
+        expected_dice_left=float(dice[classes[1]]),
+        roughness=max(_roughness(labels, label, profile) for label, profile in zip(classes, profiles, strict=True)),
+        cut_off=max(_cut_off(labels, label, profile) for label, profile in zip(classes, profiles, strict=True)),
+        lung_hu=hu[0],
+        air_hu=hu[1],
+    )
+
+
+def _profile(labels: np.ndarray, label: int) -> np.ndarray:
+    """(z,) pixels with the label."""
+    return np.array([np.count_nonzero(plane == label) for plane in labels])
+
+
+def _roughness(labels: np.ndarray, label: int, profile: np.ndarray) -> float:
+    """Length of the outline over that of its box, in the slice that shows most of the label; 0 where there is none."""
+    if not profile.any():
+        return 0.0
+    mask = labels[int(profile.argmax())] == label
+    rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
+    padded = np.pad(mask[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1], 1)
+    faces = sum(int(np.count_nonzero(np.diff(padded, axis=axis))) for axis in (0, 1))
+    return faces / float(2 * (rows[-1] - rows[0] + columns[-1] - columns[0] + 2))
+
+
+def _cut_off(labels: np.ndarray, label: int, profile: np.ndarray) -> float:
+    """Share of the label's widest section (in a stack) or height (in one image) that lies on an edge of the image."""
+    if not profile.any():
+        return 0.0
+    ends = max(profile[0], profile[-1]) / profile.max() if len(profile) > 1 else 0.0
+    mask = labels[int(profile.argmax())] == label
+    edges = max(int(np.count_nonzero(edge)) for edge in (mask[0], mask[-1], mask[:, 0], mask[:, -1]))
+    return float(max(ends, edges / np.count_nonzero(mask.any(1))))
+
+
+def _hounsfield(labels: np.ndarray, view: Volume, part: slice) -> tuple[float, float]:
+    """Median HU of what is labelled and HU of the darkest hundredth of the scan, from every fourth voxel a side."""
+    thin = (slice(None, None, max(1, len(labels) // 40)), slice(None, None, 4), slice(None, None, 4))
+    values, chosen = np.asarray(view.array[part][thin]), labels[thin] > 0
+    lung = float(np.median(values[chosen])) if chosen.any() else float("nan")
+    inside = values[values > -1100]  # scanners fill what lies outside their circle with −2000 and the like
+    return lung, float(np.percentile(inside, 1)) if inside.size else float("nan")
+
+
+def _judge(values: LungStatistics, view: Volume, spec: ModelSpec, where: str, *, single: bool) -> list[Finding]:
+    lungs = all(_lungs(spec))
+    if values.right == values.left == 0:
+        what = "lung" if lungs else "structure that this model knows"
+        return [
+            Finding(
+                "no-lung-found", f"No {what} was found{where}. Is this the right kind of image, and the right model?"
+            )
+        ]
+    findings = [_doubt_confidence(values, spec, where)]
+    if lungs:
+        findings += [
+            _doubt_sides(values, where, single and view.modality == "ct"),
+            _doubt_size(values, view, where, single),
+        ]
+        findings += [_doubt_outline(values, where), _note_cut_off(values, where)]
+    findings += [_doubt_lung_hu(values, where), _doubt_air_hu(values)] if view.unit == "HU" and lungs else []
+    return [finding for finding in findings if finding is not None]
+
+
+def _doubt_confidence(values: LungStatistics, spec: ModelSpec, where: str) -> Finding | None:
+    wanted = float(spec.training.get("quality", {}).get("expected_dice", EXPECTED_DICE))
+    if values.expected_dice >= wanted:
+        return None
+    return Finding(
+        "low-confidence",
+        f"The model is unsure of its outline{where}: it expects a Dice of {values.expected_dice:.2f} of itself, "
+        f"where results worth trusting reach {wanted:.2f}. Look at it before use.",
+    )
+
+
+def _doubt_sides(values: LungStatistics, where: str, one_slice: bool) -> Finding | None:
+    if min(values.right, values.left) == 0:
+        present, missing = ("right", "left") if values.right else ("left", "right")
+        cause = "it may lie outside this slice" if one_slice else "it may be collapsed, removed or overlooked"
+        return Finding(
+            "one-lung-missing", f"Only the {present} lung was found{where}; the {missing} one is missing: {cause}."
+        )
+    if values.balance >= SMALLEST_SIDE_SHARE or one_slice:
+        return None
+    smaller = "right" if values.right < values.left else "left"
+    message = f"The {smaller} lung is only {values.balance:.0%} of the other's size{where}: disease, or a miss."
+    return Finding("lungs-unequal", message)
+
+
+def _doubt_size(values: LungStatistics, view: Volume, where: str, single: bool) -> Finding | None:
+    total = values.right + values.left
+    if view.modality == "ct":
+        if single or not view.geometry.is_mm or values.cut_off > CUT_OFF_SHARE:
+            return None
+        (low, high), found = LUNG_VOLUME_ML, f"{total:.0f} ml"
+    else:
+        (low, high), found = LUNG_SHARE, f"{total:.0%} of the image"
+    if low <= total <= high:
+        return None
+    size = "small" if total < low else "large"
+    return Finding("lung-size-unusual", f"The lungs{where} measure {found}, which is unusually {size}.")
+
+
+def _doubt_outline(values: LungStatistics, where: str) -> Finding | None:
+    if values.roughness <= ROUGHNESS:
+        return None
+    return Finding("ragged-outline", f"The outline of a lung{where} is ragged, as it is where the model lost its way.")
+
+
+def _note_cut_off(values: LungStatistics, where: str) -> Finding | None:
+    if values.cut_off <= CUT_OFF_SHARE:
+        return None
+    return Finding(
+        "lung-cut-off", f"A lung{where} reaches the edge of the image: volumes are those of the part that is shown."
+    )
+
+
+def _doubt_lung_hu(values: LungStatistics, where: str) -> Finding | None:
+    low, high = LUNG_MEDIAN_HU
+    if low <= values.lung_hu <= high or np.isnan(values.lung_hu):
+        return None
+    kind = (
+        "denser than air-filled lung: consolidation, fluid, or not lung"
+        if values.lung_hu > high
+        else "free gas, not lung"
+    )
+    return Finding(
+        "lung-not-air", f"Half of what is labelled{where} lies beyond {values.lung_hu:.0f} HU; this is {kind}."
+    )
+
+
+def _doubt_air_hu(values: LungStatistics) -> Finding | None:
+    if np.isnan(values.air_hu) or values.air_hu <= AIR_BELOW_HU:
+        return None
+    return Finding(
+        "hounsfield-offset",
+        f"The darkest voxels are about {values.air_hu:.0f} HU, where air should be near -1000. "
+        "The values may be shifted; check the rescale intercept.",
+    )
