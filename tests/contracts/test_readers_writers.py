@@ -39,7 +39,8 @@ def image(flat: bool, modality: str) -> Volume:
 def test_every_entry_is_there(table) -> None:
     for suffix in table:
         assert callable(table.resolve(suffix)), suffix
-        assert suffix == suffix.lower() and suffix.startswith(".")
+        assert suffix == suffix.lower()
+        assert suffix.startswith(".")
 
 
 @pytest.mark.parametrize("suffix", WRITERS)
@@ -90,7 +91,9 @@ def test_rubbish_is_refused_in_one_sentence(tmp_path: Path, suffix: str) -> None
     with pytest.raises(ReadError) as caught:
         read(path)
     message = str(caught.value)
-    assert "\n" not in message and message.endswith(".") and len(message) > 30
+    assert "\n" not in message
+    assert message.endswith(".")
+    assert len(message) > 30
     assert [entry.name for entry in tmp_path.iterdir()] == [path.name]
 
 
@@ -104,4 +107,5 @@ def test_a_truncated_file_is_refused_in_one_sentence(tmp_path: Path, suffix: str
     victim.write_bytes(victim.read_bytes()[: victim.stat().st_size // 2])
     with pytest.raises(ReadError) as caught:
         read(path)
-    assert "\n" not in str(caught.value) and str(caught.value).endswith(".")
+    assert "\n" not in str(caught.value)
+    assert str(caught.value).endswith(".")

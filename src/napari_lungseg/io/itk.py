@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -65,7 +65,7 @@ def _decode_itk(path: Path) -> list[Decoded]:
     image = _open(path)
     metadata = {key: image.GetMetaData(key) for key in image.GetMetaDataKeys()}
     array = _array_of(image)
-    geometry, placed, findings = _geometry(path, image, metadata)
+    geometry, placed, findings = _geometry(path, image)
     if segments.FIRST_KEY in metadata:
         return segments.decode(path, array, geometry, metadata)
     if array.ndim == 2:
@@ -115,13 +115,15 @@ def _array_of(image: Any) -> np.ndarray:
     return array
 
 
-def _geometry(path: Path, image: Any, metadata: Mapping[str, str]) -> tuple[Geometry, bool, list[Finding]]:
+def _geometry(path: Path, image: Any) -> tuple[Geometry, bool, list[Finding]]:
     """Where the voxels are, whether the file places them in the patient, and what was noticed."""
-    scale = _mm_per_unit(metadata)
+    header = _text_header(path)
+    scale = _mm_per_unit(header)
     dimension = image.GetDimension()
     spacing = [value * scale for value in image.GetSpacing()[:3]]
     size = image.GetSize()[:3]
-    known = _says_spacing(path)
+    # ITK reports 1 where a file gives no spacing at all.
+    known = any(word in header for word in _SPACING_WORDS)
     if dimension == 2:  # a picture: its rows and columns are not patient axes
         shape = (1, size[1], size[0])
         return Geometry(shape, (1.0, spacing[1], spacing[0]), units="mm" if known else "pixel"), False, []
@@ -143,21 +145,18 @@ def _geometry(path: Path, image: Any, metadata: Mapping[str, str]) -> tuple[Geom
     return geometry, known, [Finding("sheared", told)] if sheared else []
 
 
-def _says_spacing(path: Path) -> bool:
-    """Whether the text header gives a spacing at all (ITK reports 1 where it does not)."""
+def _text_header(path: Path) -> bytes:
+    """The header of a MetaImage or NRRD, in lower case, without the voxels that may follow it."""
     with path.open("rb") as file:
-        head = file.read(_HEADER_BYTES)
-    if suffix_of(path) in (".nrrd", ".nhdr", ".seg.nrrd"):
-        head = re.split(rb"\r?\n\r?\n", head, maxsplit=1)[0]
-    else:
-        head = re.split(rb"(?i)elementdatafile", head, maxsplit=1)[0]
-    return any(word in head.lower() for word in _SPACING_WORDS)
+        head = file.read(_HEADER_BYTES).lower()
+    end = rb"\r?\n\r?\n" if "nrrd" in suffix_of(path) or suffix_of(path) == ".nhdr" else rb"elementdatafile"
+    return re.split(end, head, maxsplit=1)[0]
 
 
-def _mm_per_unit(metadata: Mapping[str, str]) -> float:
+def _mm_per_unit(header: bytes) -> float:
     """Millimetres in the unit of an NRRD's space; ITK passes its numbers on as they are."""
-    units = re.findall(r"[^\s\"]+", metadata.get("NRRD_space units", metadata.get("NRRD_space_units", "")))
-    return _MM_PER_UNIT.get(units[0].lower(), 1.0) if units else 1.0
+    units = re.search(rb'^space units:\s*"?([^\s"]+)', header, flags=re.MULTILINE)
+    return _MM_PER_UNIT.get(units[1].decode(errors="replace"), 1.0) if units else 1.0
 
 
 def _time_point(index: int, total: int) -> Finding:
