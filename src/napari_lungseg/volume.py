@@ -190,12 +190,14 @@ class Geometry:
         positions = self.slice_positions
         if positions is not None and turn.flips[0]:
             positions = tuple(positions[-1] - position for position in reversed(positions))
+        z, y, x = turn.order
+        head, back, left = (_triple(row) for row in matrix.tolist())
         return dataclasses.replace(
             self,
-            shape=tuple(self.shape[axis] for axis in turn.order),
-            spacing=tuple(self.spacing[axis] for axis in turn.order),
+            shape=(self.shape[z], self.shape[y], self.shape[x]),
+            spacing=(self.spacing[z], self.spacing[y], self.spacing[x]),
             origin=_triple(self.position(origin_index).tolist()),
-            direction=tuple(_triple(row) for row in matrix.tolist()),
+            direction=(head, back, left),
             slice_positions=positions,
         )
 

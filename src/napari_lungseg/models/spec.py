@@ -87,7 +87,8 @@ class ModelSpec:
             if written > SPEC_FORMAT:
                 raise ModelFileError(f"{where} was made by a newer napari-lungseg (format {written}). Upgrade to open it.")
             steps = values.pop("preprocessing")
-            values["preprocessing"] = Preprocessing(**{k: tuple(v) if isinstance(v, list) else v for k, v in steps.items()})
+            known: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in steps.items()}
+            values["preprocessing"] = Preprocessing(**known)
             for table in ("names", "colours"):
                 values[table] = {int(label): text for label, text in values[table].items()}
             return cls(**values)
