@@ -131,7 +131,9 @@ def _item(**elements: Any) -> Dataset:
     return item
 
 
-def enhanced_ct(stored: np.ndarray, positions: np.ndarray, orientation: Sequence[float], **elements: Any) -> FileDataset:
+def enhanced_ct(
+    stored: np.ndarray, positions: np.ndarray, orientation: Sequence[float], **elements: Any
+) -> FileDataset:
     """An enhanced CT whose frames lie in the given order; the rescale differs from frame to frame."""
     frames = [
         _item(

@@ -25,7 +25,9 @@ def where_written(position: np.ndarray, orientation: tuple[float, ...], row: int
     return position + along_row * SPACING[1] * column + along_column * SPACING[0] * row
 
 
-def assert_voxels_in_place(volume: Volume, stored: np.ndarray, positions: np.ndarray, orientation: tuple[float, ...]) -> None:
+def assert_voxels_in_place(
+    volume: Volume, stored: np.ndarray, positions: np.ndarray, orientation: tuple[float, ...]
+) -> None:
     """Every value lies at the patient coordinates that it was written for."""
     array = np.asarray(volume.array)
     assert array.shape == stored.shape
@@ -47,7 +49,9 @@ def test_every_voxel_lies_where_it_was_written(tmp_path: Path, orientation: tupl
 
 def assert_same_places(one: Volume, other: Volume) -> None:
     for value in np.unique(one.array)[::17]:
-        places = [volume.geometry.position(np.argwhere(np.asarray(volume.array) == value)[0]) for volume in (one, other)]
+        places = [
+            volume.geometry.position(np.argwhere(np.asarray(volume.array) == value)[0]) for volume in (one, other)
+        ]
         np.testing.assert_allclose(*places, atol=1e-6)
 
 

@@ -109,7 +109,7 @@ def _told_of_all(stacks: Sequence[Stack], scan: _Scan) -> list[Finding]:
         findings.append(Finding("damaged-files", told))
     if scan.others:
         kinds = ", ".join(f"{count} × {kind}" for kind, count in scan.others.items())
-        findings.append(Finding("other-objects", f"There are also DICOM objects that are no scans: {kinds}. Not opened."))
+        findings.append(Finding("other-objects", f"There are also objects that are no scans: {kinds}. Not opened."))
     return findings
 
 
@@ -167,10 +167,11 @@ def _colour_volume(stack: Stack, wanted: Modality | None) -> Volume:
     geometry, about_place = radiograph_geometry(frames)
     grey = as_grey(array)
     if grey is not None:
-        modality = wanted or ("ct" if modality_of(frames[0], None) == "ct" and frames[0].position is not None else "xray")
+        modality = modality_of(frames[0], wanted)
         told = Finding("grey-colours", "The image is stored in colour but is grey; one channel is taken.")
     else:
-        modality, told = wanted or "photo", Finding("colour-image", "This is a colour image, not a scan with grey values.")
+        modality = wanted or "photo"
+        told = Finding("colour-image", "This is a colour image, not a scan with grey values.")
         about_place = [finding for finding in about_place if finding.code != "sides-assumed"]
     return Volume(
         array=array if grey is None else grey,
@@ -185,8 +186,8 @@ def _colour_volume(stack: Stack, wanted: Modality | None) -> Volume:
 
 def _source(frames: Sequence[Frame]) -> str:
     """The file, or the folder that holds all files."""
-    files = {str(frame.instance.path) for frame in frames}
-    return files.pop() if len(files) == 1 else os.path.commonpath({os.path.dirname(file) for file in files})
+    files = {frame.instance.path for frame in frames}
+    return str(files.pop()) if len(files) == 1 else os.path.commonpath({file.parent for file in files})
 
 
 def _name(frame: Frame) -> str:

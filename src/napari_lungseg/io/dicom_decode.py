@@ -32,7 +32,9 @@ def stored_values(frame: Frame) -> np.ndarray:
     try:
         values = np.fromfile(frame.instance.path, kind, rows * columns, offset=offset + frame.index * size)
     except OSError as error:
-        raise ReadError(f"{frame.instance.path.name} can no longer be read ({error.strerror}). Open it again.") from error
+        raise ReadError(
+            f"{frame.instance.path.name} can no longer be read ({error.strerror}). Open it again."
+        ) from error
     if values.size < rows * columns:
         raise ReadError(f"{frame.instance.path.name} has become shorter since it was opened. Open it again.")
     return _without_unused_bits(values.reshape(rows, columns), frame)
@@ -53,7 +55,8 @@ def _without_unused_bits(values: np.ndarray, frame: Frame) -> np.ndarray:
 
 
 def _decoded(frame: Frame) -> np.ndarray:
-    from pydicom.pixels import apply_color_lut, pixel_array
+    from pydicom.pixels.processing import apply_color_lut
+    from pydicom.pixels.utils import pixel_array
 
     path = frame.instance.path
     try:
@@ -69,7 +72,7 @@ def _decoded(frame: Frame) -> np.ndarray:
 
 def _decoder(syntax: Any) -> str:
     """Name of pydicom's plugin to use, "" for its own choice: CharLS takes a quarter of libjpeg's time for JPEG-LS."""
-    from pydicom.pixels import get_decoder
+    from pydicom.pixels.decoders.base import get_decoder
 
     return "pyjpegls" if "pyjpegls" in get_decoder(syntax).available_plugins else ""
 

@@ -118,8 +118,8 @@ def _gaps(frames: Sequence[Frame], distances: np.ndarray) -> tuple[float, tuple[
     count = len(distances)
     if count == 1:
         thickness = frames[0].number("SpacingBetweenSlices") or frames[0].number("SliceThickness")
-        told = [] if thickness else [Finding("no-slice-thickness", "The slice's thickness is not told; 1 mm is assumed.")]
-        return abs(thickness) if thickness else 1.0, None, told
+        told = Finding("no-slice-thickness", "The slice's thickness is not told; 1 mm is assumed.")
+        return (abs(thickness), None, []) if thickness else (1.0, None, [told])
     mean = float(distances[-1]) / (count - 1)
     if np.abs(distances - mean * np.arange(count)).max() <= EVEN_TOLERANCE_MM:
         return mean, None, []
@@ -187,7 +187,7 @@ def _pixel_size(frame: Frame) -> PixelSize:
 
 def _without_spacing(frame: Frame) -> PixelSize:
     rows, columns = frame.pair("PixelAspectRatio") or (1.0, 1.0)
-    told = "The file does not say how large a pixel is; lengths and volumes are in pixels. Set the spacing if you know it."
+    told = "The file does not say how large a pixel is; lengths and volumes are in pixels. Set the spacing if known."
     return (rows / columns, 1.0), "pixel", [Finding("no-spacing", told)]
 
 
@@ -245,7 +245,7 @@ def radiograph_direction(frame: Frame) -> tuple[Matrix, list[Finding]]:
     letters = frame.words("PatientOrientation")
     sides = [np.array(_LETTERS[word[0]]) for word in letters if word and word[0] in _LETTERS]
     if len(letters) == len(sides) == 2 and abs(float(sides[0] @ sides[1])) < 0.5:
-        return _direction(np.cross(*sides), sides[1], sides[0]), []
+        return _direction(np.cross(sides[0], sides[1]), sides[1], sides[0]), []
     return _direction_from_view(frame)
 
 

@@ -92,9 +92,8 @@ def _dtype(low: float, high: float, whole: bool, hounsfield: bool) -> np.dtype[A
 def _findings(frame: Frame, inverted: bool, hounsfield: bool) -> list[Finding]:
     findings = []
     if inverted and not hounsfield:
-        findings.append(
-            Finding("inverted-greys", "The file stores bright as dark (MONOCHROME1); the grey values were inverted once.")
-        )
+        told = "The file stores bright as dark (MONOCHROME1); the grey values were inverted once."
+        findings.append(Finding("inverted-greys", told))
     if inverted and hounsfield:
         told = "The file wants an inverted display (MONOCHROME1); Hounsfield units are kept as they are."
         findings.append(Finding("inverted-display", told))
@@ -133,7 +132,8 @@ def _range(frame: Frame, hounsfield: bool) -> tuple[float, float]:
 
 def _stored_range(frame: Frame) -> tuple[int, int]:
     bits = frame.count("BitsStored", frame.count("BitsAllocated", 16))
-    return (-(1 << (bits - 1)), (1 << (bits - 1)) - 1) if frame.count("PixelRepresentation", 0) else (0, (1 << bits) - 1)
+    signed = frame.count("PixelRepresentation", 0) == 1
+    return (-(1 << (bits - 1)), (1 << (bits - 1)) - 1) if signed else (0, (1 << bits) - 1)
 
 
 def _rescaled(stored: np.ndarray, frame: Frame, dtype: np.dtype[Any]) -> np.ndarray:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import struct
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -93,7 +93,7 @@ class Frame:
         if value is None:
             try:
                 value = self.instance.header.get(keyword)
-            except Exception:  # pydicom raises anything from KeyError to struct.error on a damaged value
+            except Exception:  # noqa: BLE001 (pydicom raises anything, from KeyError to struct.error, on a damaged value)
                 return None
         return None if value is None or (isinstance(value, str | bytes | Sequence) and len(value) == 0) else value
 
@@ -105,7 +105,8 @@ class Frame:
     def words(self, keyword: str) -> tuple[str, ...]:
         """Multi-valued text, each upper-case and stripped."""
         value = self.get(keyword)
-        values = [value] if isinstance(value, str) or not isinstance(value, Iterable) else value
+        many = isinstance(value, Sequence) and not isinstance(value, str)  # a person's name can be iterated, but is one
+        values = value if many else [value]
         return () if value is None else tuple(str(word).strip().upper() for word in values)
 
     def numbers(self, keyword: str) -> tuple[float, ...]:
@@ -261,7 +262,9 @@ def _check_pixels(file: BinaryIO, frame: Frame) -> int | None:
         return None
     expected = _expected_bytes(frame)
     if min(length, size - start) < expected:
-        raise DamagedFileError(f"it is cut off: {size - start:,} of {max(length, expected):,} bytes of pixels are there")
+        raise DamagedFileError(
+            f"it is cut off: {size - start:,} of {max(length, expected):,} bytes of pixels are there"
+        )
     return start if frame.instance.transfer_syntax in _PLAIN else None
 
 

@@ -108,7 +108,8 @@ def neutral_name(frame: Frame) -> str:
     # Eight digits may be a date or an identifier.
     name = modality if number is None or abs(number) > 99_999 else f"{modality} series {int(number)}"
     description = " ".join(str(frame.get("SeriesDescription") or "").split())[:_LONGEST_DESCRIPTION].strip()
-    return f"{name}, {description}" if description.casefold() not in _EMPTY and _is_neutral(description, frame) else name
+    telling = description.casefold() not in _EMPTY and _is_neutral(description, frame)
+    return f"{name}, {description}" if telling else name
 
 
 def _is_neutral(description: str, frame: Frame) -> bool:

@@ -43,11 +43,11 @@ class SliceStack:
         key = key if isinstance(key, tuple) else (key,)
         if not isinstance(key[0], slice):
             return np.asarray(self.read(self.frames[key[0]])[key[1:]])
-        frames = self.frames[key[0]]
-        if len(frames) == 1:  # a chunk: no copy
-            return np.asarray(self.read(frames[0])[None][(slice(None), *key[1:])])
-        inner = (slice(None), *key[1:])
-        return np.stack([self.read(frame) for frame in frames])[inner] if frames else np.empty((0, *self.shape[1:]), self.dtype)
+        slices = [self.read(frame)[None] for frame in self.frames[key[0]]]
+        stacked = (
+            slices[0] if len(slices) == 1 else np.concatenate([np.empty((0, *self.shape[1:]), self.dtype), *slices])
+        )
+        return np.asarray(stacked[(slice(None), *key[1:])])
 
 
 def lazy(stack: SliceStack) -> Any:

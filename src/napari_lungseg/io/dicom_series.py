@@ -53,7 +53,9 @@ def group(frames: Iterable[Frame], wanted: Modality | None) -> list[Stack]:
     """
     series = _split(frames, lambda frame: str(frame.get("SeriesInstanceUID") or ""))
     stacks = [stack for members in series for stack in _stacks_of_series(members, wanted)]
-    return sorted(stacks, key=lambda stack: (is_localizer(stack.frames[0]), stack.frames[0].number("SeriesNumber") or 0))
+    firsts = [stack.frames[0] for stack in stacks]
+    ranks = [(is_localizer(first), first.number("SeriesNumber") or 0) for first in firsts]
+    return [stacks[i] for i in sorted(range(len(stacks)), key=ranks.__getitem__)]
 
 
 def _split(frames: Iterable[Frame], key: Callable[[Frame], Hashable]) -> list[list[Frame]]:
@@ -65,15 +67,14 @@ def _split(frames: Iterable[Frame], key: Callable[[Frame], Hashable]) -> list[li
 
 def _stacks_of_series(frames: Sequence[Frame], wanted: Modality | None) -> list[Stack]:
     frames, findings = _without_copies(frames)
-    planes = [
-        plane for kind in _split(frames, lambda frame: _kind(frame, wanted)) for plane in _by_orientation(kind, findings)
-    ]
+    kinds = _split(frames, lambda frame: _kind(frame, wanted))
+    planes = [plane for kind in kinds for plane in _by_orientation(kind, findings)]
     return [stack for plane in planes for stack in _by_place(plane, tuple(findings), wanted)]
 
 
 def _without_copies(frames: Sequence[Frame]) -> tuple[list[Frame], list[Finding]]:
     """Leave out the same image stored twice."""
-    kept = {}
+    kept: dict[Hashable, Frame] = {}
     for frame in frames:
         place = None if frame.position is None else tuple(frame.position.tolist())
         identity = frame.get("SOPInstanceUID") or frame.instance.path
@@ -142,10 +143,12 @@ def _by_place(frames: Sequence[Frame], findings: tuple[Finding, ...], wanted: Mo
 def _ordered(frames: Sequence[Frame]) -> list[Frame]:
     """In ascending order along the normal; where the place is not told, by location, then by number."""
     if frames[0].position is None or frames[0].orientation is None:
-        located = len({frame.number("SliceLocation") for frame in frames}) == len(frames)
-        return sorted(frames, key=lambda frame: ((frame.number("SliceLocation") or 0.0) if located else 0.0, _number(frame)))
-    places = along_normal(frames)
-    return [frames[i] for i in sorted(range(len(frames)), key=lambda i: (round(float(places[i]), 4), _number(frames[i])))]
+        locations = [frame.number("SliceLocation") or 0.0 for frame in frames]
+        places = locations if len(set(locations)) == len(frames) else [0.0] * len(frames)
+    else:
+        places = np.round(along_normal(frames), 4).tolist()
+    ranks = [(place, *_number(frame)) for place, frame in zip(places, frames, strict=True)]
+    return [frames[i] for i in sorted(range(len(frames)), key=ranks.__getitem__)]
 
 
 def _number(frame: Frame) -> tuple[float, str, int]:
