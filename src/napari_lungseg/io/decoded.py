@@ -13,6 +13,15 @@ from ..findings import Finding
 from ..volume import Geometry
 
 
+def signed_for(*values: float) -> np.dtype[Any] | None:
+    """The smaller of 16 and 32 signed bits that holds these whole numbers, or None."""
+    if all(float(value).is_integer() for value in values):
+        for dtype in (np.dtype(np.int16), np.dtype(np.int32)):
+            if np.iinfo(dtype).min <= min(values) and max(values) <= np.iinfo(dtype).max:
+                return dtype
+    return None
+
+
 @dataclass(frozen=True, eq=False)
 class Decoded:
     """Voxels and facts, as one file states them.

@@ -13,7 +13,7 @@ from ..findings import Finding
 from ..volume import AXIAL, FRONTAL, Geometry, LabelMap, Modality, Unit, Volume
 from . import sidecar
 from .colour import to_grey
-from .decoded import Decoded
+from .decoded import Decoded, signed_for
 
 # Air and lung are below this in every CT in Hounsfield units; radiographs and exported pictures never are.
 HU_EVIDENCE = -200
@@ -42,14 +42,13 @@ def settle(decoded: Decoded, modality: Modality | None = None, labels: bool | No
         For voxels that are neither, or that cannot be labels although the caller wants them to be.
     """
     decoded = to_grey(decoded, modality)
-    beside = sidecar.read(decoded.path, "labels")
-    because = _labels_because(decoded, bool(beside.entry)) if labels is None else "it was opened so" * labels
-    if because:
-        return _label_map(
-            sidecar.apply(decoded, beside), because, keep_values=bool(beside.entry or decoded.labels_because)
-        )
-    said = sidecar.read(decoded.path, "volume")
-    known = sidecar.apply(decoded, said)
+    labelled, said = sidecar.read(decoded.path, "labels"), sidecar.read(decoded.path, "volume")
+    decoded = dataclasses.replace(decoded, findings=(*decoded.findings, *labelled.findings, *said.findings))
+    because = "it was asked for" if labels else _labels_because(decoded, bool(labelled.entry))
+    if because and labels is not False:
+        keep_values = bool(labelled.entry or decoded.labels_because)
+        return _label_map(sidecar.apply(decoded, labelled.entry), because, keep_values)
+    known = sidecar.apply(decoded, said.entry or labelled.entry)
     return _volume(known, modality or said.entry.get("modality"), said.entry.get("unit"), said.entry.get("window"))
 
 
@@ -110,13 +109,9 @@ def apply_offset(volume: Volume, offset: float | None = None) -> Volume:
             f"No offset is apparent in this image (unit {volume.unit!r}); give the number that makes air -1000."
         )
     array = np.asarray(volume.array)
-    wide = np.promote_types(array.dtype, np.int16) if array.dtype.kind in "iu" else array.dtype
-    if float(offset).is_integer() and wide.kind == "i":
-        shifted = array.astype(np.int16 if array.dtype == np.uint16 and array.max() < 2**15 else wide) + wide.type(
-            offset
-        )
-    else:
-        shifted = array.astype(np.float32) + np.float32(offset)
+    low, high = float(array.min()), float(array.max())
+    fitting = signed_for(low, high, offset, low + offset, high + offset) if array.dtype.kind in "iu" else None
+    shifted = array.astype(np.float32) + np.float32(offset) if fitting is None else array.astype(fitting) + int(offset)
     told = Finding("offset-applied", f"{offset:+.0f} was added to every voxel to reach Hounsfield units.")
     kept = tuple(finding for finding in volume.findings if finding.code not in ("offset-hu", "no-hu"))
     return dataclasses.replace(volume, array=shifted, unit="HU", findings=(*kept, told), window=None)

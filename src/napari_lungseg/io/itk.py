@@ -175,7 +175,7 @@ def write_nifti(item: Item, path: Path) -> frozenset[str]:
     import nibabel
 
     array, affine = _transposed(item), _LPS_TO_RAS @ _xyz_affine(item.geometry)
-    image: Any = nibabel.Nifti1Image(array, affine, dtype=array.dtype)  # type: ignore[no-untyped-call]
+    image: Any = nibabel.Nifti1Image(array, affine, dtype=array.dtype)
     image.header.set_xyzt_units("mm")
     image.set_sform(affine, code=1)
     matrix = np.asarray(item.geometry.direction)

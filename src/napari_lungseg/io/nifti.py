@@ -17,7 +17,7 @@ import numpy as np
 from ..errors import ReadError
 from ..findings import Finding
 from ..volume import Geometry
-from .decoded import Decoded
+from .decoded import Decoded, signed_for
 
 _LABEL_INTENT = 1002  # NIFTI_INTENT_LABEL, nifti1.h
 _MM_PER_UNIT = {"meter": 1000.0, "mm": 1.0, "micron": 0.001, "unknown": 1.0}
@@ -125,12 +125,11 @@ def _scaled(array: np.ndarray, header: Any) -> np.ndarray:
     intercept = intercept if np.isfinite(intercept) else 0.0
     if (slope, intercept) == (1.0, 0.0):
         return array
-    if array.dtype.kind in "iu" and slope.is_integer() and intercept.is_integer():
-        ends = [int(value) * int(slope) + int(intercept) for value in (array.min(), array.max())]
-        for fitting in (np.dtype(np.int16), np.dtype(np.int32)):
-            limits = np.iinfo(fitting)
-            if limits.min <= min(*ends, 0) and max(*ends, int(array.max())) <= limits.max:
-                return np.asarray(array.astype(fitting) * int(slope) + int(intercept))
+    if array.dtype.kind in "iu":
+        ends = (float(array.min()), float(array.max()))
+        fitting = signed_for(slope, intercept, *ends, *(end * slope + intercept for end in ends))
+        if fitting is not None:
+            return array.astype(fitting) * int(slope) + int(intercept)
     return array.astype(np.float32) * np.float32(slope) + np.float32(intercept)
 
 

@@ -58,17 +58,16 @@ def read(path: Path, kind: Kind) -> Sidecar:
     return Sidecar(entry)
 
 
-def apply(decoded: Decoded, beside: Sidecar) -> Decoded:
-    """What the file holds, completed by its sidecar.
+def apply(decoded: Decoded, entry: Mapping[str, Any]) -> Decoded:
+    """What the file holds, completed by the entry of its sidecar.
 
     A sidecar whose grid or words do not fit the file is left alone, with a finding.
     """
-    findings = (*decoded.findings, *beside.findings)
     try:
-        return dataclasses.replace(_completed(decoded, beside.entry), findings=findings)
+        return _completed(decoded, entry)
     except (InvalidVolumeError, TypeError, ValueError, AttributeError) as error:
         told = Finding("sidecar-mismatch", f"The .json beside the file does not fit it and was left alone: {error}")
-        return dataclasses.replace(decoded, findings=(*findings, told))
+        return dataclasses.replace(decoded, findings=(*decoded.findings, told))
 
 
 def write(item: Item, target: Path, suffix: str, folder: Path, held: Collection[str]) -> None:
