@@ -1,0 +1,295 @@
+"""The commands of ``lungseg``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias, cast
+
+from cyclopts import App, CycloptsError, Group, Parameter
+
+from ..errors import LungSegError, ReadError
+from ..segmentation.predict import SegmentSettings
+from . import show
+from .flags import flags_of, settings_from
+
+if TYPE_CHECKING:
+    from ..analysis.table import Table
+    from ..volume import LabelMap, Volume
+
+    SegmentFlags = SegmentSettings
+else:
+    SegmentFlags = flags_of(SegmentSettings)
+
+Modality: TypeAlias = Literal["ct", "xray", "photo"]
+Format: TypeAlias = Literal["nii.gz", "nii", "mha", "nrrd", "seg.nrrd", "tif", "png"]
+Json: TypeAlias = Annotated[bool, Parameter(name="--json", negative=(), help="Print JSON for machines.")]
+AsModality: TypeAlias = Annotated[
+    Modality | None, Parameter(help="What the images are, where the file does not say it or says it wrongly.")
+]
+Out: TypeAlias = Annotated[Path, Parameter(name=("--out", "-o"))]
+_SETTINGS = Group("Settings", sort_key=2)
+
+
+def _version() -> str:
+    from .. import __version__
+
+    return str(__version__)
+
+
+def _one_line(error: CycloptsError) -> str:
+    return f"lungseg: {' '.join(str(error).split())} See --help."
+
+
+app = App(
+    name="lungseg",
+    help="Right and left lung on CT and chest X-rays.",
+    version=_version,
+    help_format="plaintext",
+    result_action="return_value",
+    error_formatter=_one_line,
+    suppress_keyboard_interrupt=False,
+)
+
+
+@app.command
+def segment(
+    path: Path,
+    /,
+    *paths: Path,
+    out: Out,
+    model: str | None = None,
+    device: str = "auto",
+    modality: AsModality = None,
+    format: Format = "nii.gz",
+    hu_offset: float | Literal["auto"] | None = None,
+    overwrite: Annotated[bool, Parameter(negative=())] = False,
+    as_json: Json = False,
+    settings: Annotated[SegmentFlags, Parameter(name="*", group=_SETTINGS)] = SegmentFlags(),  # noqa: B008 - frozen
+) -> int:
+    """Write the labels of every volume, on that volume's own grid.
+
+    Parameters
+    ----------
+    path : Path
+        File or folder: DICOM, NIfTI, MetaImage, NRRD, PNG, JPEG, TIFF. Each series in a folder is a volume.
+    paths : Path
+        More of them.
+    out : Path
+        A file for one volume, whose suffix is its format; otherwise a folder, in which files are called after inputs.
+    model : str
+        Name of a bundled model (see `lungseg models`) or a .safetensors file; the bundled model of the modality if omitted.
+    device : str
+        auto, cpu, cuda, cuda:1 … or mps.
+    format : str
+        Of the files in a folder.
+    hu_offset : float
+        For CT without Hounsfield units: what to add to its values, e.g. -1024; auto finds it.
+    overwrite : bool
+        Replace labels that are there already. Inputs are never replaced.
+    """
+    from .segmenting import segment_all
+
+    return segment_all(
+        (path, *paths),
+        out=out,
+        suffix=f".{format}",
+        overwrite=overwrite,
+        modality=modality,
+        hu_offset=hu_offset,
+        as_json=as_json,
+        model=model,
+        device=device,
+        settings=settings_from(settings, SegmentSettings),
+    )
+
+
+@app.command
+def info(path: Path, /, *paths: Path, modality: AsModality = None, as_json: Json = False) -> int:
+    """Tell what is in files and folders: modality, shape, spacing, origin, direction, unit and findings.
+
+    Parameters
+    ----------
+    path : Path
+        File or folder.
+    paths : Path
+        More of them.
+    """
+    from ..io import read
+
+    records, failed = [], False
+    for entry in (path, *paths):
+        try:
+            items = read(entry, modality=modality)
+        except LungSegError as error:
+            show.error(_about(entry, error))
+            failed = True
+            continue
+        records += [_record(entry, item) for item in items]
+        if not as_json:
+            for item in items:
+                _describe(entry, item)
+    if as_json:
+        show.for_machines(records)
+    return 2 if failed else 0
+
+
+@app.command
+def models(*, as_json: Json = False) -> int:
+    """List the bundled models: what they label, their licence, version and figures."""
+    from ..models.catalog import list_models
+
+    records: list[dict[str, Any]] = [
+        {
+            "name": spec.name,
+            "modality": spec.modality,
+            "labels": {str(label): name for label, name in spec.names.items()},
+            "licence": spec.licence,
+            "version": spec.version,
+            "figures": spec.training.get("figures") or spec.training.get("validation") or {},
+        }
+        for spec in list_models()
+    ]
+    if as_json:
+        show.for_machines(records)
+        return 0
+    if not records:
+        raise LungSegError("No model is bundled with this installation; install the package again from its wheel.")
+    lines = [
+        [
+            record["name"],
+            record["modality"],
+            ", ".join(f"{label} {name}" for label, name in record["labels"].items()),
+            record["version"],
+            record["licence"],
+            ", ".join(f"{name} {figure}" for name, figure in record["figures"].items()),
+        ]
+        for record in records
+    ]
+    show.rows(("name", "modality", "labels", "version", "licence", "figures"), lines)
+    return 0
+
+
+@app.command
+def evaluate(
+    predicted: Path, reference: Path, /, *, tolerance: float = 2.0, out: Out | None = None, as_json: Json = False
+) -> int:
+    """Compare predicted labels with a reference on the same grid.
+
+    Parameters
+    ----------
+    predicted : Path
+        Label map.
+    reference : Path
+        Label map on the same grid.
+    tolerance : float
+        Of NSD, in mm (pixels where the images have no spacing).
+    out : Path
+        Write the table to this .csv, .json or .parquet file too.
+    """
+    from ..analysis.metrics import evaluate as compare
+
+    table = compare(_labels(predicted), _labels(reference), tolerance=tolerance)
+    _give(table, out, as_json)
+    return 0
+
+
+@app.command
+def measure(
+    image: Path, labels: Path, /, *, modality: AsModality = None, out: Out | None = None, as_json: Json = False
+) -> int:
+    """Measure an image under its labels: volume or area, mean and median.
+
+    Parameters
+    ----------
+    image : Path
+        A scan.
+    labels : Path
+        Its labels, on the same grid.
+    out : Path
+        Write the table to this .csv, .json or .parquet file too.
+    """
+    from ..analysis.measure import measure as take
+    from ..io import read
+
+    items = read(image, modality=modality, labels=False)
+    if len(items) != 1:
+        raise ReadError(
+            f"{image.name} holds {len(items)} volumes, but one is measured at a time; name a single series."
+        )
+    volume: Any = items[0]
+    _give(take(volume, _labels(labels)), out, as_json)
+    return 0
+
+
+@app.command
+def demo(*, out: Out = Path("lungseg-demo"), device: str = "auto", napari: bool = True) -> int:
+    """Make a CT and an X-ray of a phantom, segment them, and write labels, a picture and a table.
+
+    Parameters
+    ----------
+    out : Path
+        Folder for the files.
+    device : str
+        auto, cpu, cuda, cuda:1 … or mps.
+    napari : bool
+        Open the results in napari, where there is a display.
+    """
+    from .demo import run_demo
+
+    return run_demo(out, device=device, napari=napari)
+
+
+def _about(path: Path, error: LungSegError) -> str:
+    """The message, led by the path as it was typed unless it says the name itself."""
+    text = str(error)
+    return text if path.name and path.name in text else f"{path}: {text}"
+
+
+def _labels(path: Path) -> LabelMap:
+    from ..io import read
+
+    items = read(path, labels=True)
+    if len(items) != 1:
+        raise ReadError(
+            f"{path.name} holds {len(items)} label maps, but one is compared at a time; name a single file."
+        )
+    (item,) = items
+    return cast("LabelMap", item)  # labels=True makes it one
+
+
+def _give(table: Table, out: Path | None, as_json: bool) -> None:
+    if out is not None:
+        table.write(out)
+    if as_json:
+        show.for_machines(table.records())
+    else:
+        show.table(table)
+
+
+def _record(path: Path, item: Volume | LabelMap) -> dict[str, Any]:
+    geometry = item.geometry
+    return {
+        "path": item.source or str(path),
+        "modality": getattr(item, "modality", "labels"),
+        "shape": list(geometry.shape),
+        "spacing": list(geometry.spacing),
+        "origin": list(geometry.origin),
+        "direction": [list(row) for row in geometry.direction],
+        "unit": getattr(item, "unit", "label"),
+        "findings": show.finding_records(item.findings),
+    }
+
+
+def _describe(path: Path, item: Volume | LabelMap) -> None:
+    from ..volume import LabelMap
+
+    geometry = item.geometry
+    spacing = " × ".join(f"{value:.4g}" for value in geometry.spacing)
+    origin = ", ".join(f"{value:.4g}" for value in geometry.origin)
+    kind = "label map" if isinstance(item, LabelMap) else f"{item.modality} in {item.unit}"
+    show.line(f"{path}: {item.name}")
+    show.line(f"  {kind}, {' × '.join(map(str, geometry.shape))} voxels (z, y, x) of {spacing} {geometry.units}")
+    show.line(f"  origin {origin}; axes run to {', '.join(geometry.axis_letters())}")
+    if isinstance(item, LabelMap) and item.names:
+        show.line("  labels: " + ", ".join(f"{label} {name}" for label, name in item.names.items()))
+    show.findings(item.findings)
