@@ -6,6 +6,7 @@ MONOCHROME1 is a part. A window changes nothing here: it is only what is to be s
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -145,16 +146,22 @@ def _rescaled(stored: np.ndarray, frame: Frame, dtype: np.dtype[Any]) -> np.ndar
         return np.asarray(stored * dtype.type(slope) + dtype.type(intercept), dtype=dtype)
     low, high = _range(frame, hounsfield=True)
     if low < np.iinfo(dtype).min or high > np.iinfo(dtype).max:
-        wide = stored.astype(np.int32) * int(slope) + int(intercept)
-        return np.clip(wide, np.iinfo(dtype).min, np.iinfo(dtype).max).astype(dtype)
-    values = stored.astype(dtype, copy=False) if stored.dtype.itemsize == dtype.itemsize else stored.astype(dtype)
-    if not values.flags.writeable:
-        values = values.copy()
+        stored = _within(stored, dtype, slope, intercept)
+    # Modulo 2^16 the sum is right again, even where a stored value alone is beyond the type.
+    values = stored.astype(dtype, copy=not stored.flags.writeable)
     if slope != 1:
         values *= dtype.type(slope)
     if intercept:
-        values += dtype.type(intercept)
+        values += np.asarray(int(intercept)).astype(dtype)
     return values
+
+
+def _within(stored: np.ndarray, dtype: np.dtype[Any], slope: float, intercept: float) -> np.ndarray:
+    """Stored values limited to those whose rescaled value the type can hold."""
+    ends = sorted((limit - intercept) / slope for limit in (np.iinfo(dtype).min, np.iinfo(dtype).max))
+    own = np.iinfo(stored.dtype)
+    low, high = max(own.min, math.ceil(ends[0])), min(own.max, math.floor(ends[1]))
+    return np.asarray(np.clip(stored, low, high, out=stored if stored.flags.writeable else None))
 
 
 def _table_top(item: Any) -> float:

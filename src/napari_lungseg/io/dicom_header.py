@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import struct
 import warnings
 from collections.abc import Mapping, Sequence
@@ -12,30 +13,11 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-# All that is read of a header; whatever else it holds (private elements, overlays, histories) costs no time.
-KEYWORDS = (
-    *("SpecificCharacterSet", "ImageType", "SOPClassUID", "SOPInstanceUID", "SeriesInstanceUID", "FrameOfReferenceUID"),
-    *("Modality", "SeriesNumber", "SeriesDescription", "InstanceNumber", "PresentationIntentType"),
-    # only to keep them out of names
-    *("PatientName", "PatientID", "OtherPatientNames", "OtherPatientIDs", "PatientBirthDate", "AccessionNumber"),
-    *("ReferringPhysicianName", "PerformingPhysicianName", "OperatorsName", "StudyID"),
-    # where the voxels are
-    *("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing", "SliceThickness", "SpacingBetweenSlices"),
-    *("SliceLocation", "ImagerPixelSpacing", "NominalScannedPixelSpacing", "EstimatedRadiographicMagnificationFactor"),
-    *("PixelSpacingCalibrationType", "PixelAspectRatio", "PatientOrientation", "ViewPosition"),
-    *("FieldOfViewHorizontalFlip", "SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence"),
-    # what tells stacks at the same place apart
-    *("AcquisitionNumber", "TemporalPositionIdentifier", "NominalPercentageOfCardiacPhase", "TriggerTime"),
-    *("ConvolutionKernel", "EchoTime", "AcquisitionTime", "ContentTime"),
-    # what the voxels mean
-    *("Rows", "Columns", "NumberOfFrames", "SamplesPerPixel", "PhotometricInterpretation", "PlanarConfiguration"),
-    *("BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation", "PixelPaddingValue", "PixelPaddingRangeLimit"),
-    *("RescaleSlope", "RescaleIntercept", "RescaleType", "ModalityLUTSequence", "VOILUTSequence", "VOILUTFunction"),
-    *("WindowCenter", "WindowWidth", "PresentationLUTShape"),
-)
 _VALUE_REPRESENTATIONS = frozenset(
     b"AE AS AT CS DA DS DT FD FL IS LO LT OB OD OF OL OV OW PN SH SL SQ SS ST SV TM UC UI UL UN UR US UT UV".split()
 )
+# ImagePositionPatient, ImageOrientationPatient, PixelSpacing, RescaleIntercept and RescaleSlope.
+_DECIMALS = frozenset({0x00200032, 0x00200037, 0x00280030, 0x00281052, 0x00281053})
 _PIXEL_DATA = {b"\xe0\x7f\x10\x00": "<", b"\x7f\xe0\x00\x10": ">"}
 _FLOAT_PIXEL_DATA = (b"\xe0\x7f\x08\x00", b"\xe0\x7f\x09\x00", b"\x7f\xe0\x00\x08", b"\x7f\xe0\x00\x09")
 _ITEM, _ITEMS_END = b"\xfe\xff\x00\xe0", b"\xfe\xff\xdd\xe0"
@@ -61,7 +43,7 @@ class Instance:
     Parameters
     ----------
     path : the file
-    header : pydicom dataset of `KEYWORDS`
+    header : pydicom dataset of all that stands before the pixels
     transfer_syntax : UID of how the pixels are coded, or "" where the file does not say
     plain_offset : byte at which uncompressed little-endian pixels start, or None where pydicom has to decode them
     """
@@ -87,8 +69,18 @@ class Frame:
     index: int = 0
     own: Mapping[str, Any] = field(default_factory=dict)
 
+    @cached_property
+    def _known(self) -> dict[str, Any]:
+        """What was asked for already: decoding slices asks again, and pydicom takes its time."""
+        return {}
+
     def get(self, keyword: str) -> Any:
         """Value of an element, or None where it is absent, empty or damaged."""
+        if keyword not in self._known:
+            self._known[keyword] = self._read(keyword)
+        return self._known[keyword]
+
+    def _read(self, keyword: str) -> Any:
         value = self.own.get(keyword)
         if value is None:
             try:
@@ -109,13 +101,28 @@ class Frame:
         values = value if many else [value]
         return () if value is None else tuple(str(word).strip().upper() for word in values)
 
+    @cached_property
+    def _known_numbers(self) -> dict[str, tuple[float, ...]]:
+        return {}
+
     def numbers(self, keyword: str) -> tuple[float, ...]:
         """Values as finite floats; empty where any is not."""
-        try:
-            value = np.atleast_1d(np.asarray(self.get(keyword), dtype=float))
-        except (TypeError, ValueError):
-            return ()
-        return tuple(value.tolist()) if value.ndim == 1 and np.all(np.isfinite(value)) else ()
+        if keyword not in self._known_numbers:
+            try:
+                values = self._read_numbers(keyword)
+            except (TypeError, ValueError):
+                values = ()
+            self._known_numbers[keyword] = values if all(map(math.isfinite, values)) else ()
+        return self._known_numbers[keyword]
+
+    def _read_numbers(self, keyword: str) -> tuple[float, ...]:
+        # Most of what is asked of a slice are decimal strings: parsing them here takes a tenth of pydicom's time.
+        raw = None if keyword in self.own else self.instance.header.get_item(keyword)
+        if raw is not None and raw.tag in _DECIMALS and isinstance(raw.value, bytes):
+            return tuple(float(word) for word in raw.value.rstrip(b"\0 ").split(b"\\"))
+        value = self.get(keyword)
+        many = isinstance(value, Sequence) and not isinstance(value, str)
+        return tuple(float(each) for each in value) if many else (float(value),)
 
     def number(self, keyword: str) -> float | None:
         """First value as a finite float, or None."""
@@ -220,7 +227,7 @@ def read_instance(path: Path) -> Instance | None:
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
-                header = pydicom.dcmread(file, stop_before_pixels=True, specific_tags=list(KEYWORDS), force=True)
+                header = pydicom.dcmread(file, stop_before_pixels=True, force=True)
             syntax = str(header.file_meta.get("TransferSyntaxUID", ""))
         except Exception as error:  # pydicom raises anything from AttributeError to struct.error on damaged bytes
             raise DamagedFileError(f"its header cannot be understood ({error})") from error
