@@ -114,11 +114,11 @@ def notices(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
 
 
 @pytest.fixture
-def model_viewer() -> Iterator[Any]:
+def model_viewer() -> Any:
     """A viewer without a window."""
     from napari.components import ViewerModel
 
-    yield ViewerModel()
+    return ViewerModel()
 
 
 @pytest.fixture

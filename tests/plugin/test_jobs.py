@@ -67,7 +67,10 @@ def test_errors_arrive_whatever_their_kind(qtbot: Any, error: Exception) -> None
 def test_a_detached_job_calls_nobody(qtbot: Any) -> None:
     closed, calls = threading.Event(), []
     job = Job(
-        lambda: counting(10_000, 0.005, closed), on_progress=calls.append, on_result=calls.append, on_end=lambda: calls.append(1)
+        lambda: counting(10_000, 0.005, closed),
+        on_progress=calls.append,
+        on_result=calls.append,
+        on_end=lambda: calls.append(1),
     )
     qtbot.wait(30)
     job.detach()

@@ -131,7 +131,7 @@ def test_a_layer_that_was_moved_or_scaled_is_believed() -> None:
     assert geometry.spacing == pytest.approx((2.0, 0.7, 0.9))
     before = layer_to_volume(to_layer(make_volume("oblique"))).geometry
     layer = to_layer(make_volume("oblique"))
-    layer.translate = layer.translate + (10.0, 0.0, 0.0)
+    layer.translate = np.add(layer.translate, (10.0, 0.0, 0.0))
     moved = layer_to_volume(layer).geometry
     along = np.asarray(before.direction)[:, 0]
     assert np.allclose(np.asarray(moved.origin) - before.origin, 10 * along)
