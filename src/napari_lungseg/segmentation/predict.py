@@ -141,7 +141,8 @@ def check_compatible(volume: Volume, spec: ModelSpec) -> list[Finding]:
     IncompatibleModelError
         Saying what was found, what the model needs and what to do.
     """
-    rows, columns = volume.geometry.shape[1:]
+    view = volume.geometry.reoriented(volume.geometry.reorientation())
+    rows, columns = view.shape[1:]
     if min(rows, columns) < SMALLEST_SIDE:
         raise IncompatibleModelError(
             f"The image is {columns} × {rows} pixels, too small to show lungs: expected at least "
@@ -158,7 +159,6 @@ def check_compatible(volume: Volume, spec: ModelSpec) -> list[Finding]:
             f"The model {spec.name!r} needs values in {spec.unit}, but this image has {volume.unit}. "
             "Open the DICOM series instead of an exported picture, or state the offset of its values."
         )
-    view = volume.geometry.reoriented(volume.geometry.reorientation())
     if volume.modality == "ct" and view.axis_letters()[1:] != ("P", "L"):
         message = (
             "The slices are not axial, and the model has learned from axial slices only: look closely at the result."
@@ -245,10 +245,10 @@ class _Run:
 
         reduced = self.precision != torch.float32
         with torch.autocast(self.device.type, dtype=self.precision, enabled=reduced):
-            scores = self.network(images).float()
+            scores: torch.Tensor = self.network(images).float()
             if not self.settings.mirror:
                 return scores
-            mirrored = self.network(images.flip(-1)).float().flip(-1)
+            mirrored: torch.Tensor = self.network(images.flip(-1)).float().flip(-1)
         return (scores + mirrored[:, mirror_order(self.spec.names)]) / 2
 
     def record(self) -> dict[str, Any]:
@@ -289,6 +289,11 @@ def _evidence(scores: torch.Tensor) -> torch.Tensor:
     """(n, classes, 3): per image and class the sums of p·y, p and y (see `_Run.over`)."""
     import torch
 
-    chance = scores.softmax(dim=1)
-    best = torch.nn.functional.one_hot(scores.argmax(dim=1), scores.shape[1]).movedim(-1, 1)
-    return torch.stack([(chance * best).sum((2, 3)), chance.sum((2, 3)), best.sum((2, 3))], dim=-1)
+    from .preprocess import best_class
+
+    chance, best = scores.softmax(dim=1), best_class(scores)
+    sums = []
+    for number in range(scores.shape[1]):
+        p, y = chance[:, number], (best == number).float()
+        sums.append(torch.stack([(p * y).sum((1, 2)), p.sum((1, 2)), y.sum((1, 2))], dim=-1))
+    return torch.stack(sums, dim=1)
