@@ -23,7 +23,8 @@ import segmentation_models_pytorch as smp
 import torch
 from torch.nn import functional
 
-from napari_lungseg import LabelMap, Volume, read
+from napari_lungseg import Volume, read
+from napari_lungseg.errors import TrainingDataError
 from napari_lungseg.models import ARCHITECTURES
 from napari_lungseg.models.spec import ModelSpec, Preprocessing
 from napari_lungseg.models.weights import read_weights, save_model
@@ -31,7 +32,7 @@ from napari_lungseg.phantom import thorax_ct
 from napari_lungseg.segmentation.preprocess import boxes_of, from_network, to_network
 from napari_lungseg.training import paste
 from napari_lungseg.training.augment import Augmentation, apply_grid, change_grey, draw_grid
-from napari_lungseg.volume import LUNG_NAMES
+from napari_lungseg.volume import LUNG_NAMES, Modality
 
 CANVAS = (288, 288)  # a little finer than the network's input, so that zooming in shows more
 PERMISSIVE = ("CC BY 3.0", "CC BY 4.0")
@@ -68,8 +69,8 @@ def on_canvas(volume: Volume, labels: np.ndarray, steps: Preprocessing, case: st
         slices = torch.from_numpy(np.ascontiguousarray(volume.array[start : start + 32]))
         boxes = boxes_of(slices, steps)
         images.append(to_network(slices, boxes, steps)[:, 0].half())
-        for mask, (top, bottom, left, right) in zip(labels[start : start + 32], boxes, strict=True):
-            crop = torch.from_numpy(np.ascontiguousarray(mask[top:bottom, left:right])).long()
+        for truth, (top, bottom, left, right) in zip(labels[start : start + 32], boxes, strict=True):
+            crop = torch.from_numpy(np.ascontiguousarray(truth[top:bottom, left:right])).long()
             layers = functional.one_hot(crop, 3).movedim(-1, 0)[None].float()
             layers = functional.interpolate(layers, size=CANVAS, mode="bilinear", antialias=True)
             masks.append(layers.argmax(1).to(torch.uint8))
@@ -77,36 +78,47 @@ def on_canvas(volume: Volume, labels: np.ndarray, steps: Preprocessing, case: st
     return Samples(stack, torch.cat(masks), torch.full((len(stack),), weight / len(stack)), [case] * len(stack))
 
 
-def one(items: list[Volume | LabelMap]) -> Volume | LabelMap:
-    """The only item, in the standard view and in memory."""
-    (item,) = items
-    turned, _ = item.reoriented()
-    return replace(turned, array=np.ascontiguousarray(turned.array))
+def scan(path: Path, modality: Modality | None = None) -> Volume:
+    """The only scan under a path, in the standard view and in memory."""
+    (item,) = read(path, modality=modality, labels=False)
+    if not isinstance(item, Volume):
+        raise TrainingDataError(f"{path} holds labels, but a scan was expected.")
+    view, _ = item.reoriented()
+    return view.load()
+
+
+def mask(path: Path) -> np.ndarray:
+    """The only label map under a path, in the standard view: (z, y, x) uint8."""
+    (item,) = read(path, labels=True)
+    view, _ = item.reoriented()
+    return np.asarray(view.array)
 
 
 def ct_case(data: Path, row: dict[str, str], steps: Preprocessing) -> Samples:
-    volume, labels = one(read(data / "ct" / row["image"])), one(read(data / "ct" / row["mask"], labels=True))
-    return on_canvas(volume, labels.array, steps, row["patient"], 1.0)
+    return on_canvas(scan(data / "ct" / row["image"]), mask(data / "ct" / row["mask"]), steps, row["patient"], 1.0)
 
 
 def phantom_cases(count: int, steps: Preprocessing) -> Iterator[Samples]:
     for seed in range(count):
         volume, labels = thorax_ct(shape=(40, 192, 224), spacing=(7.0, 1.7, 1.7), seed=1000 + seed)
-        yield on_canvas(one([volume]), one([labels]).array, steps, f"phantom-{seed}", 0.05)
+        view, turn = volume.reoriented()
+        yield on_canvas(view, turn.apply(labels.array), steps, f"phantom-{seed}", 0.05)
 
 
 def pseudo_cases(path: Path) -> Samples:
     """Slices that an earlier model labelled, as written by ``pseudo_labels.py``."""
     stored = np.load(path)
     images, labels = torch.from_numpy(stored["images"]), torch.from_numpy(stored["labels"])
-    return Samples(images, labels, torch.full((len(images),), float(stored["weight"]) / len(images)), ["pseudo"] * len(images))
+    return Samples(
+        images, labels, torch.full((len(images),), float(stored["weight"]) / len(images)), ["pseudo"] * len(images)
+    )
 
 
 def xray_cases(data: Path, rows: list[dict[str, str]], steps: Preprocessing, weight: float) -> Samples:
     parts = []
     for row in rows:
-        volume, labels = one(read(data / row["image"], modality="xray")), one(read(data / row["mask"], labels=True))
-        parts.append(on_canvas(volume, labels.array, steps, Path(row["image"]).stem, weight / len(rows)))
+        volume, labels = scan(data / row["image"], "xray"), mask(data / row["mask"])
+        parts.append(on_canvas(volume, labels, steps, Path(row["image"]).stem, weight / len(rows)))
     return Samples.joined(parts)
 
 
@@ -157,7 +169,9 @@ XRAY = ModelSpec(
 )
 AUGMENT = {
     "ct": Augmentation(rotation=18, scale=(0.75, 1.25), turn_over=0.1, contrast=0.15, brightness=0.06, gamma=0.25),
-    "xray": Augmentation(rotation=18, scale=(0.7, 1.3), mirror=0.3, invert=0.04, contrast=0.35, brightness=0.15, gamma=0.5),
+    "xray": Augmentation(
+        rotation=18, scale=(0.7, 1.3), mirror=0.3, invert=0.04, contrast=0.35, brightness=0.15, gamma=0.5
+    ),
 }
 
 PASTE: dict[str, list[tuple[paste.Change, float]]] = {
@@ -184,12 +198,18 @@ def dice_per_case(network: torch.nn.Module, samples: Samples, size: tuple[int, i
     sums: dict[str, np.ndarray] = {}
     box = (0, CANVAS[0], 0, CANVAS[1])
     for start in range(0, len(samples.cases), 16):
-        images = functional.interpolate(samples.images[start : start + 16][:, None].float(), size=size, antialias=True, mode="bilinear")
+        images = functional.interpolate(
+            samples.images[start : start + 16][:, None].float(), size=size, antialias=True, mode="bilinear"
+        )
         with torch.inference_mode(), torch.autocast("cpu", dtype=torch.bfloat16):
             scores = network(images.to(memory_format=torch.channels_last))
         found = from_network(scores.float(), [box] * len(images), CANVAS)
-        for case, got, true in zip(samples.cases[start : start + 16], found, samples.labels[start : start + 16], strict=True):
-            counts = [[int(((got == k) & (true == k)).sum()), int((got == k).sum() + (true == k).sum())] for k in (1, 2)]
+        for case, got, true in zip(
+            samples.cases[start : start + 16], found, samples.labels[start : start + 16], strict=True
+        ):
+            counts = [
+                [int(((got == k) & (true == k)).sum()), int((got == k).sum() + (true == k).sum())] for k in (1, 2)
+            ]
             sums[case] = sums.get(case, 0) + np.array(counts)
     return {case: float(np.mean(2 * s[:, 0] / np.maximum(s[:, 1], 1))) for case, s in sums.items()}
 
@@ -200,6 +220,11 @@ def report(scores: dict[str, float]) -> dict[str, float]:
     groups["adult"] = [s for case, s in scores.items() if case.startswith("v7")]
     groups["paediatric"] = [s for case, s in scores.items() if case.startswith("paed")]
     return {name: round(float(np.mean(s)), 4) for name, s in groups.items() if s}
+
+
+def running_mean(mean: torch.Tensor, new: torch.Tensor, count: torch.Tensor | int) -> torch.Tensor:
+    """Mean over about the last 200 steps, over fewer at the start, so that the first weights are soon forgotten."""
+    return mean + (new - mean) * max(0.005, 9 / (10 + float(count)))
 
 
 def train(arguments: argparse.Namespace) -> None:
@@ -213,9 +238,11 @@ def train(arguments: argparse.Namespace) -> None:
     if arguments.start_from:
         network.load_state_dict(read_weights(arguments.start_from))
     network = network.to(memory_format=torch.channels_last)
-    average = torch.optim.swa_utils.AveragedModel(network, multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(0.995), use_buffers=True)
+    average = torch.optim.swa_utils.AveragedModel(network, avg_fn=running_mean, use_buffers=True)
     optimiser = torch.optim.AdamW(network.parameters(), lr=arguments.lr, weight_decay=1e-2)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, arguments.lr, total_steps=arguments.steps + 1, pct_start=0.1)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimiser, arguments.lr, total_steps=arguments.steps + 1, pct_start=0.1
+    )
     dice = smp.losses.DiceLoss("multiclass", classes=[1, 2], smooth=1.0)
     AUGMENT[arguments.modality] = replace(AUGMENT[arguments.modality], size=spec.preprocessing.size)
     print(f"{len(samples.cases)} training images, {len(set(val.cases)) if val else 0} validation cases", flush=True)
@@ -237,10 +264,17 @@ def train(arguments: argparse.Namespace) -> None:
         if step % arguments.every == 0 or step == arguments.steps:
             figures = report(dice_per_case(average.module.eval(), val, spec.preprocessing.size)) if val else {}
             minutes = (time.monotonic() - started) / 60
-            print(f"step {step}/{arguments.steps} loss {running / arguments.every:.4f} {figures} {minutes:.1f} min", flush=True)
+            print(
+                f"step {step}/{arguments.steps} loss {running / arguments.every:.4f} {figures} {minutes:.1f} min",
+                flush=True,
+            )
             running = 0.0
             record = {"script": "scripts/train_bundled.py", "minutes": round(minutes, 1), "validation": figures}
-            record |= {k: str(v) if isinstance(v, Path) else v for k, v in vars(arguments).items() if k not in ("data", "output")}
+            record |= {
+                k: str(v) if isinstance(v, Path) else v
+                for k, v in vars(arguments).items()
+                if k not in ("data", "output")
+            }
             licence = arguments.licence or ("CC BY 4.0" if arguments.permissive else "CC BY-NC-SA 4.0")
             done = replace(spec, training=json.loads(json.dumps(record)), licence=licence)
             save_model(arguments.output, done, average.module.state_dict())

@@ -59,7 +59,7 @@ def _network(path: Path, modified: int, device: str) -> torch.nn.Module:
             f"The weights in {path.name} do not fit the architecture {spec.architecture!r} that it names. "
             "The file was damaged or made by another version; train or download it again."
         ) from error
-    return network.eval().requires_grad_(False).to(device=device, memory_format=torch.channels_last)
+    return network.eval().requires_grad_(False).to(device).to(memory_format=torch.channels_last)
 
 
 def bundled_files() -> dict[str, Path]:

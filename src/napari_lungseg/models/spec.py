@@ -15,7 +15,7 @@ SPEC_FORMAT = 1
 
 @dataclass(frozen=True)
 class Preprocessing:
-    """From physical units to the network's input.
+    """From physical units to the network's input; the crop is squashed to its shape, whatever its own.
 
     Parameters
     ----------
@@ -23,14 +23,12 @@ class Preprocessing:
     window : (low, high) clip range in the model's unit, mapped to 0…1; None: the ``percentiles`` of each image
     percentiles : (low, high) that become 0 and 1 where there is no window
     crop_body : whether each slice is cropped to the body first
-    keep_aspect : whether the image is padded to the input's shape rather than squashed into it
     """
 
     size: tuple[int, int] = (256, 256)
     window: tuple[float, float] | None = None
     percentiles: tuple[float, float] = (0.5, 99.5)
     crop_body: bool = False
-    keep_aspect: bool = True
 
 
 @dataclass(frozen=True)
@@ -85,7 +83,9 @@ class ModelSpec:
             values = json.loads(text)
             written = values.pop("format")
             if written > SPEC_FORMAT:
-                raise ModelFileError(f"{where} was made by a newer napari-lungseg (format {written}). Upgrade to open it.")
+                raise ModelFileError(
+                    f"{where} was made by a newer napari-lungseg (format {written}). Upgrade to open it."
+                )
             steps = values.pop("preprocessing")
             known: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in steps.items()}
             values["preprocessing"] = Preprocessing(**known)

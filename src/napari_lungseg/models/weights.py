@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import ModelFileError
+from ..io.atomic import replacing
 from .spec import ModelSpec
 
 if TYPE_CHECKING:
@@ -34,14 +33,8 @@ def save_model(path: str | Path, spec: ModelSpec, weights: Mapping[str, torch.Te
         name: (tensor.to(torch.float16) if tensor.is_floating_point() else tensor).contiguous().cpu()
         for name, tensor in weights.items()
     }
-    handle, partial = tempfile.mkstemp(prefix=f".{target.stem}", suffix=".partial", dir=target.parent)
-    os.close(handle)
-    try:
+    with replacing(target) as partial:
         save_file(stored, partial, metadata={HEADER_KEY: spec.to_json()})
-        os.chmod(partial, 0o644)  # mkstemp makes it private; a model is there to be shared
-        os.replace(partial, target)
-    finally:
-        Path(partial).unlink(missing_ok=True)
     return target
 
 
@@ -57,7 +50,9 @@ def read_spec(path: str | Path) -> ModelSpec:
 
     where = Path(path)
     if not where.is_file():
-        raise ModelFileError(f"There is no model file {where}. Name a bundled model (see `lungseg models`) or an existing file.")
+        raise ModelFileError(
+            f"There is no model file {where}. Name a bundled model (see `lungseg models`) or an existing file."
+        )
     try:
         with safe_open(where, framework="numpy") as file:
             header = (file.metadata() or {}).get(HEADER_KEY)
@@ -66,7 +61,9 @@ def read_spec(path: str | Path) -> ModelSpec:
             f"{where.name} is not a complete .safetensors file ({error}). Copy or download it again."
         ) from error
     if header is None:
-        raise ModelFileError(f"{where.name} holds weights but no napari-lungseg description; it was made by something else.")
+        raise ModelFileError(
+            f"{where.name} holds weights but no napari-lungseg description; it was made by something else."
+        )
     return ModelSpec.from_json(header, where.name)
 
 

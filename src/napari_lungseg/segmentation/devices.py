@@ -30,7 +30,9 @@ def resolve_device(name: str = "auto") -> torch.device:
         device = torch.device(name)
     except RuntimeError as error:
         raise DeviceError(f"There is no kind of device called {name!r}; use one of {', '.join(DEVICES)}.") from error
-    if not there.get(device.type, False) or (device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count()):
+    if not there.get(device.type, False) or (
+        device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count()
+    ):
         found = ", ".join(kind for kind, available in there.items() if available)
         raise DeviceError(f"This machine has no device {name!r} that PyTorch can use (found: {found}). Choose 'auto'.")
     return device
@@ -64,7 +66,7 @@ def has_bfloat16_units() -> bool:
     """Whether this CPU multiplies bfloat16 in hardware (AVX512-BF16, AMX or Arm's BF16); emulation would be slower."""
     import torch
 
-    capabilities = getattr(torch.cpu, "get_capabilities", dict)()
+    capabilities: dict[str, object] = getattr(torch.cpu, "get_capabilities", dict)()
     return any(bool(capabilities.get(unit)) for unit in ("avx512_bf16", "amx_bf16", "bf16", "arm_bf16"))
 
 

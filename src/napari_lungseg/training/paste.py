@@ -36,13 +36,13 @@ def paste_some(
     return images.index_copy(0, chosen, change(images[chosen], labels[chosen], generator))
 
 
-def _smooth_field(n: int, size: tuple[int, int], cells: int, generator: torch.Generator) -> torch.Tensor:
+def _smooth_field(n: int, size: torch.Size, cells: int, generator: torch.Generator) -> torch.Tensor:
     """(n, 1, y, x) random field of about unit variance, smooth at ``1 / cells`` of the image."""
     field = torch.randn(n, 1, cells, cells, generator=generator)
-    return functional.interpolate(field, size=size, mode="bicubic", align_corners=False)
+    return functional.interpolate(field, size=list(size), mode="bicubic", align_corners=False)
 
 
-def _soft_ellipse(n: int, size: tuple[int, int], radii: tuple[float, float], generator: torch.Generator) -> torch.Tensor:
+def _soft_ellipse(n: int, size: torch.Size, radii: tuple[float, float], generator: torch.Generator) -> torch.Tensor:
     """(n, 1, y, x) ellipses with soft edges, anywhere; ``radii`` (smallest, largest) of the image's size."""
     rows = torch.linspace(0, 1, size[0])[None, None, :, None]
     columns = torch.linspace(0, 1, size[1])[None, None, None, :]
@@ -56,7 +56,7 @@ def paste_consolidation(images: torch.Tensor, labels: torch.Tensor, generator: t
     """Fill random parts of the lungs with tissue, from ground glass to a white lung (CT)."""
     n = len(images)
     cells = int(torch.randint(3, 12, (1,), generator=generator))
-    field = _smooth_field(n, tuple(images.shape[-2:]), cells, generator)
+    field = _smooth_field(n, images.shape[-2:], cells, generator)
     threshold = torch.rand(n, 1, 1, 1, generator=generator) * 2.0 - 0.6
     density = 0.3 + 0.7 * torch.rand(n, 1, 1, 1, generator=generator)
     lung = functional.avg_pool2d((labels > 0).float()[:, None], 3, stride=1, padding=1)
@@ -70,7 +70,7 @@ def paste_effusion(images: torch.Tensor, labels: torch.Tensor, generator: torch.
     n, _, rows, _ = images.shape
     y = torch.linspace(0, 1, rows)[None, None, :, None]
     level = 0.45 + 0.4 * torch.rand(n, 1, 1, 1, generator=generator)
-    wave = 0.03 * _smooth_field(n, tuple(images.shape[-2:]), 4, generator)
+    wave = 0.03 * _smooth_field(n, images.shape[-2:], 4, generator)
     sides = torch.randint(1, 4, (n, 1, 1), generator=generator)  # bit 0: right lung, bit 1: left lung
     filled = ((labels == 1) & (sides % 2 == 1)) | ((labels == 2) & (sides >= 2))
     lung = functional.avg_pool2d(filled.float()[:, None], 3, stride=1, padding=1)
@@ -81,7 +81,7 @@ def paste_effusion(images: torch.Tensor, labels: torch.Tensor, generator: torch.
 def paste_gas(images: torch.Tensor, labels: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
     """Put gas bubbles, as of stomach and bowel, into soft tissue outside the lungs (CT)."""
     n = len(images)
-    bubble = _soft_ellipse(n, tuple(images.shape[-2:]), (0.02, 0.2), generator)
+    bubble = _soft_ellipse(n, images.shape[-2:], (0.02, 0.2), generator)
     near_lung = functional.max_pool2d((labels > 0).float()[:, None], 7, stride=1, padding=3)
     tissue = ((images > 0.5) & (near_lung == 0)).float()
     share = bubble * functional.avg_pool2d(tissue, 3, stride=1, padding=1)
@@ -92,7 +92,7 @@ def paste_opacity(images: torch.Tensor, labels: torch.Tensor, generator: torch.G
     """Brighten random parts of the lungs, up to a white lung (X-ray)."""
     n = len(images)
     cells = int(torch.randint(3, 9, (1,), generator=generator))
-    field = _smooth_field(n, tuple(images.shape[-2:]), cells, generator)
+    field = _smooth_field(n, images.shape[-2:], cells, generator)
     threshold = torch.rand(n, 1, 1, 1, generator=generator) * 1.8 - 0.6
     lung = functional.avg_pool2d((labels > 0).float()[:, None], 9, stride=1, padding=4)
     strength = 0.6 * torch.rand(n, 1, 1, 1, generator=generator)
@@ -135,7 +135,11 @@ def paste_border(
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Blank random margins of images and labels, as collimation and screenshots do."""
     n, _, rows, columns = images.shape
-    widths = torch.rand(4, n, 1, 1, generator=generator) ** 2 * 0.12 * (torch.rand(n, 1, 1, generator=generator) < probability)
+    widths = (
+        torch.rand(4, n, 1, 1, generator=generator) ** 2
+        * 0.12
+        * (torch.rand(n, 1, 1, generator=generator) < probability)
+    )
     y = torch.linspace(0, 1, rows)[None, :, None]
     x = torch.linspace(0, 1, columns)[None, None, :]
     inside = (y >= widths[0]) & (y <= 1 - widths[1]) & (x >= widths[2]) & (x <= 1 - widths[3])

@@ -1,0 +1,71 @@
+"""Crop, scale and resize, and the way back, on slices whose two axes differ."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from napari_lungseg.models.spec import Preprocessing
+from napari_lungseg.segmentation.preprocess import body_boxes, boxes_of, from_network, to_network
+
+
+def slices_with_body(rows: int = 200, columns: int = 300) -> torch.Tensor:
+    """Two slices of air: one with a body at rows 60–140, columns 100–260 and a thin table below; one empty."""
+    slices = torch.full((2, rows, columns), -1000, dtype=torch.int16)
+    slices[0, 60:140, 100:260] = 40
+    slices[0, 165:169, 20:280] = 200
+    return slices
+
+
+def test_body_box_holds_the_body_and_leaves_the_table() -> None:
+    top, bottom, left, right = body_boxes(slices_with_body())[0]
+    assert 50 <= top <= 60 and 140 <= bottom <= 150
+    assert 90 <= left <= 100 and 260 <= right <= 270
+
+
+def test_an_empty_slice_is_taken_whole() -> None:
+    assert body_boxes(slices_with_body())[1] == (0, 200, 0, 300)
+
+
+@pytest.mark.parametrize("shape", [(32, 33), (64, 1000), (513, 511)])
+def test_boxes_stay_inside_slices_of_any_size(shape: tuple[int, int]) -> None:
+    top, bottom, left, right = body_boxes(torch.full((1, *shape), 40.0))[0]
+    assert (top, bottom, left, right) == (0, shape[0], 0, shape[1])
+
+
+def test_window_becomes_zero_to_one() -> None:
+    slices = torch.tensor([-3000, -1024, -212, 600, 3000], dtype=torch.int16).view(1, 1, 5).repeat(1, 5, 1)
+    steps = Preprocessing(size=(5, 5), window=(-1024, 600))
+    row = to_network(slices, boxes_of(slices, steps), steps)[0, 0, 2]
+    assert torch.allclose(row, torch.tensor([0, 0, 0.5, 1, 1]))
+
+
+def test_percentiles_ignore_the_scale_of_an_image() -> None:
+    image = torch.rand(1, 40, 60, generator=torch.Generator().manual_seed(0))
+    steps = Preprocessing(size=(32, 32))
+    boxes = boxes_of(image, steps)
+    assert torch.allclose(to_network(image, boxes, steps), to_network(image * 5000 + 300, boxes, steps), atol=1e-4)
+
+
+def test_a_flat_image_is_defined() -> None:
+    steps = Preprocessing(size=(32, 32))
+    image = torch.full((1, 40, 40), 7.0)
+    assert to_network(image, boxes_of(image, steps), steps).isfinite().all()
+
+
+def test_the_way_back_puts_labels_where_they_came_from() -> None:
+    slices = slices_with_body()
+    slices[0, 80:120, 120:150] = -850  # the patient's right lung
+    slices[0, 90:110, 200:240] = -850
+    steps = Preprocessing(size=(128, 128), window=(-1024, 600), crop_body=True)
+    boxes = boxes_of(slices[:1], steps)
+    images = to_network(slices[:1], boxes, steps)[:, 0]
+    dark = images < 0.3
+    left_half = torch.arange(128) < 64
+    scores = torch.stack([~dark, dark & left_half, dark & ~left_half], 1).float()
+    labels = from_network(scores, boxes, (200, 300))
+    truth = torch.zeros(200, 300, dtype=torch.uint8)
+    truth[80:120, 120:150], truth[90:110, 200:240] = 1, 2
+    inside = (slice(61, 139), slice(101, 259))
+    assert labels.dtype == torch.uint8
+    assert (labels[0][inside] == truth[inside]).float().mean() > 0.985
