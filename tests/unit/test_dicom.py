@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from pathlib import Path
 
@@ -27,6 +28,7 @@ from dicom_phantom import (
 from pydicom.uid import JPEG2000Lossless, JPEGLSLossless, RTStructureSetStorage, SegmentationStorage
 
 from napari_lungseg.errors import LungSegError, ReadError
+from napari_lungseg.io import dicom
 from napari_lungseg.io.dicom import is_dicom, read_dicom
 from napari_lungseg.volume import Volume
 
@@ -61,6 +63,7 @@ def test_orientations_and_sizes_within_a_series_are_kept_apart(tmp_path: Path) -
     volumes = read_dicom(files(tmp_path))
     assert sorted(len(volume.array) for volume in volumes) == [2, 3, 4]
     assert "mixed-orientations" in codes(next(volume for volume in volumes if len(volume.array) == 3))
+    assert all("mixed-images" in codes(volume) for volume in volumes)
     assert len({volume.name for volume in volumes}) == 3
 
 
@@ -68,8 +71,10 @@ def test_a_localizer_stands_alone_and_last(tmp_path: Path) -> None:
     save(ct_slice(PIXELS, (0, 0, 0), ImageType=["ORIGINAL", "PRIMARY", "LOCALIZER"], SeriesNumber=1), tmp_path / "0")
     ct_series(tmp_path, voxels(3), places(3, AXIAL))
     stack, localizer = read_dicom(files(tmp_path))
-    assert len(stack.array) == 3 and "localizer" not in codes(stack)
-    assert codes(localizer) == ["localizer"] and localizer.modality == "xray"
+    assert len(stack.array) == 3
+    assert codes(stack) == ["mixed-images"]
+    assert codes(localizer) == ["mixed-images", "localizer"]
+    assert localizer.modality == "xray"
     assert localizer.name == "CT series 1, localizer"
 
 
@@ -214,7 +219,7 @@ def test_every_radiograph_is_a_volume_of_its_own(tmp_path: Path) -> None:
     for number in range(2):
         save(radiograph(PIXELS + number, InstanceNumber=number), tmp_path / f"{number}")
     volumes = read_dicom(files(tmp_path))
-    assert [volume.name for volume in volumes] == ["DX series 1, part 1", "DX series 1, part 2"]
+    assert [volume.name for volume in volumes] == ["DX series 1 (1)", "DX series 1 (2)"]
     assert [volume.modality for volume in volumes] == ["xray", "xray"]
 
 
@@ -234,6 +239,7 @@ def test_the_caller_decides_the_modality(tmp_path: Path) -> None:
         ("Thorax 3 mm", "CT series 4, Thorax 3 mm"),
         ("Thorax  B70f\n", "CT series 4, Thorax B70f"),
         ("Thorax Erika", "CT series 4"),
+        ("ErikaThorax", "CT series 4"),
         ("mustermann thorax", "CT series 4"),
         ("PAT-4711 thorax", "CT series 4"),
         ("born 19710203", "CT series 4"),
@@ -258,6 +264,14 @@ def test_damaged_numbers_are_no_numbers(tmp_path: Path) -> None:
     path.write_bytes(path.read_bytes().replace(b"0.7\\0.9", b"0.7\\x.9"))
     (volume,) = read_dicom([path])
     assert "no-spacing" in codes(volume)
+
+
+def test_every_finding_is_described() -> None:
+    code = "".join(path.read_text() for path in Path(dicom.__file__).parent.glob("dicom*.py"))
+    described = Path(__file__).parents[2] / "docs" / "reference" / "dicom-reading.md"
+    known = set(re.findall(r'Finding\(\s*"([a-z-]+)"', code))
+    assert len(known) > 20
+    assert known == set(re.findall(r"^\| `([a-z-]+)`", described.read_text(), re.MULTILINE))
 
 
 def simpleitk_series(folder: Path) -> sitk.Image:

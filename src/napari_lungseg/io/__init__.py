@@ -139,11 +139,11 @@ def write(item: Item, path: str | Path) -> Path:
 
 def _by_reader(paths: Sequence[Path]) -> dict[str, list[Path]]:
     """Paths by the suffix whose reader takes them; files of one reader stay together, in order."""
-    from .discover import looks_like_dicom
+    from .dicom_header import is_dicom
 
     groups: dict[str, list[Path]] = {}
     for path in paths:
-        suffix = suffix_of(path) or (".dcm" if looks_like_dicom(path) else "")
+        suffix = suffix_of(path) or (".dcm" if is_dicom(path) else "")
         if not suffix:
             raise ReadError(f"{path.name} is of no kind that can be read here: expected DICOM, {', '.join(READERS)}.")
         groups.setdefault(READERS[suffix], []).append(path)

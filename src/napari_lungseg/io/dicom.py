@@ -201,6 +201,6 @@ def _numbered(volumes: Sequence[Volume]) -> list[Volume]:
     numbered = []
     for volume in volumes:
         seen[volume.name] += 1
-        more = f", part {seen[volume.name]}" if names[volume.name] > 1 else ""
+        more = f" ({seen[volume.name]})" if names[volume.name] > 1 else ""
         numbered.append(dataclasses.replace(volume, name=volume.name + more))
     return numbered

@@ -116,5 +116,7 @@ def _is_neutral(description: str, frame: Frame) -> bool:
     if re.search(r"\d{5}|[\\/@^]|\d[-.]\d+[-.]\d", description):
         return False
     told = " ".join(word for keyword in _IDENTIFYING for word in frame.words(keyword))
-    private = {part for part in re.split(r"[\W_]+", told.casefold()) if len(part) > 2}
-    return private.isdisjoint(re.split(r"[\W_]+", description.casefold()))
+    private = {part for part in re.split(r"[\W_]+", told.casefold()) if len(part) > 1}
+    words = re.split(r"[\W_]+", description.casefold())
+    inside = any(part in description.casefold() for part in private if len(part) > 3)
+    return private.isdisjoint(words) and not inside

@@ -68,6 +68,9 @@ def _split(frames: Iterable[Frame], key: Callable[[Frame], Hashable]) -> list[li
 def _stacks_of_series(frames: Sequence[Frame], wanted: Modality | None) -> list[Stack]:
     frames, findings = _without_copies(frames)
     kinds = _split(frames, lambda frame: _kind(frame, wanted))
+    if len(kinds) > 1 and not all(_stands_alone(kind[0], wanted) for kind in kinds):
+        told = "The series holds images of different size, pixel spacing or kind; each opens as a volume of its own."
+        findings.append(Finding("mixed-images", told))
     planes = [plane for kind in kinds for plane in _by_orientation(kind, findings)]
     return [stack for plane in planes for stack in _by_place(plane, tuple(findings), wanted)]
 

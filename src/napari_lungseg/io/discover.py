@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import os
-import struct
 from collections.abc import Iterable
 from pathlib import Path
 
 from ..errors import ReadError
 from ..findings import Finding
 from . import READERS, suffix_of
+from .dicom_header import is_dicom
 
-# Groups with which a DICOM file without preamble begins (PS3.10 §7): meta information, identification.
-_FIRST_GROUPS = (0x0002, 0x0008)
 # Files that lie beside scans without being one, so that they are not opened to look for DICOM.
 _NEVER_DICOM = (
     ".json",
@@ -51,23 +49,6 @@ def files_of(path: str | Path | Iterable[str | Path]) -> tuple[list[Path], list[
         return _files_in(single)
     _check_file(single)
     return [single], []
-
-
-def looks_like_dicom(path: Path) -> bool:
-    """Whether the first bytes are those of a DICOM file, with or without preamble."""
-    try:
-        with path.open("rb") as file:
-            head = file.read(132)
-    except OSError:
-        return False
-    if head[128:] == b"DICM":
-        return True
-    if len(head) < 8:
-        return False
-    group, element = struct.unpack_from("<HH", head)
-    explicit = head[4:6].isalpha() and head[4:6].isupper()
-    implicit = struct.unpack_from("<I", head, 4)[0] < 256
-    return group in _FIRST_GROUPS and element < 0x0100 and (explicit or implicit)
 
 
 def _check_file(path: Path) -> None:
@@ -111,4 +92,4 @@ def _is_dicom(path: Path) -> bool:
         return False
     if path.suffix.lower() in _NEVER_DICOM or path.name.upper() == "DICOMDIR":
         return False
-    return looks_like_dicom(path)
+    return is_dicom(path)

@@ -17,7 +17,7 @@ from napari.utils.notifications import Notification, NotificationSeverity, notif
 
 from ..errors import LungSegError, ReadError
 from ..io import READERS, read, suffix_of
-from ..io.discover import looks_like_dicom
+from ..io.dicom_header import is_dicom
 from ..progress import Progress
 from ..volume import LabelMap, Modality, Volume
 from .jobs import Job, report
@@ -32,7 +32,7 @@ _MANY_FILES = 5000
 
 def is_ours(path: Path) -> bool:
     """Whether the reader takes this path: a folder, a known suffix, or DICOM by its content."""
-    return path.is_dir() or bool(suffix_of(path)) or (path.is_file() and looks_like_dicom(path))
+    return path.is_dir() or bool(suffix_of(path)) or (path.is_file() and is_dicom(path))
 
 
 def to_layer(item: Item) -> LayerTuple:
@@ -70,7 +70,7 @@ def open_paths(
         letters_of(viewer).update()
         for error in errors:
             report(error)
-        if len(paths) == 1 and len(added) == 1 and paths[0].is_file() and looks_like_dicom(paths[0]):
+        if len(paths) == 1 and len(added) == 1 and paths[0].is_file() and is_dicom(paths[0]):
             offer_series(viewer, paths[0])
 
     return Job(lambda: read_steps(paths, modality, labels), on_progress=add, on_result=done, on_end=on_end)
@@ -160,7 +160,7 @@ def series_steps(path: Path) -> Generator[Progress, None, list[Path]]:
     wanted, files = _series_of(path), []
     siblings = [sibling for sibling in sorted(path.parent.iterdir())[:_MANY_FILES] if sibling.is_file()]
     for done, sibling in enumerate(siblings):
-        if wanted and looks_like_dicom(sibling) and _series_of(sibling) == wanted:
+        if wanted and is_dicom(sibling) and _series_of(sibling) == wanted:
             files.append(sibling)
         yield Progress(done + 1, len(siblings), "Looking for the series …")
     return files
