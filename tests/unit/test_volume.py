@@ -175,6 +175,14 @@ def test_uneven_slices_keep_their_positions() -> None:
     assert Geometry((3, 2, 2), (2.0, 1.0, 1.0)).slice_thicknesses_mm.tolist() == [2, 2, 2]
 
 
+def test_uneven_slices_stored_head_first_are_turned_with_their_positions() -> None:
+    down = ((-1, 0, 0), (0, 1, 0), (0, 0, 1))
+    geometry = Geometry((4, 2, 2), (2.0, 1.0, 1.0), (100.0, 0.0, 0.0), down, slice_positions=(0, 2, 7, 9.5))
+    turned = geometry.reoriented(geometry.reorientation())
+    assert turned.slice_positions == (0, 2.5, 7.5, 9.5)
+    assert [turned.position((z, 0, 0))[0] for z in range(4)] == [90.5, 93, 98, 100]
+
+
 def test_grids_differ_by_units_frames_and_shape() -> None:
     geometry = Geometry((2, 3, 4))
     assert not geometry.same_grid(replace(geometry, units="pixel"))
