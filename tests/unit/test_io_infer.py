@@ -275,3 +275,13 @@ def test_time_points_are_volumes_of_their_own(tmp_path: Path) -> None:
     assert len(phases) == 3
     assert "time-point" in codes(phases[1])
     np.testing.assert_array_equal(phases[2].array, array[..., 2].transpose(2, 1, 0))
+
+
+def test_a_damaged_packed_volume_is_noticed(tmp_path: Path, rng: np.random.Generator) -> None:
+    path = save(tmp_path / "scan.nii.gz", rng.integers(-1000, 500, (8, 64, 64)).astype(np.int16))
+    whole = path.read_bytes()
+    assert isinstance(read(path)[0], Volume)
+    for damaged in (whole[: len(whole) // 2], whole[:-3], whole[:-8] + b"\0\0\0\0" + whole[-4:]):
+        path.write_bytes(damaged)
+        with pytest.raises(ReadError, match="cut short"):
+            read(path)

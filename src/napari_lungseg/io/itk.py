@@ -13,6 +13,7 @@ from ..errors import InvalidVolumeError, ReadError, WriteError
 from ..findings import Finding
 from ..volume import Geometry, LabelMap, Modality
 from . import segments, suffix_of
+from .buffer import array_of
 from .decoded import Decoded
 from .infer import settle
 from .nifti import decode_nifti
@@ -64,7 +65,7 @@ def _decode_itk(path: Path) -> list[Decoded]:
     """What a MetaImage or NRRD file holds; a Slicer segmentation of overlapping segments holds several label maps."""
     image = _open(path)
     metadata = {key: image.GetMetaData(key) for key in image.GetMetaDataKeys()}
-    array = _array_of(image)
+    array = array_of(image)
     geometry, placed, findings = _geometry(path, image)
     if segments.FIRST_KEY in metadata:
         return segments.decode(path, array, geometry, metadata)
@@ -93,26 +94,6 @@ def _open(path: Path) -> Any:
     if image.GetDimension() > 4 or (image.GetDimension() == 4 and image.GetNumberOfComponentsPerPixel() > 1):
         raise ReadError(f"{path.name} has {image.GetDimension()} dimensions; expected space, and time at most.")
     return image
-
-
-class _Kept:
-    """Gives NumPy an image's buffer without a copy, and keeps the image alive as long as the array lives."""
-
-    def __init__(self, image: Any) -> None:
-        import SimpleITK
-
-        self.image = image
-        view = SimpleITK.GetArrayViewFromImage(image)
-        address, _ = view.__array_interface__["data"]
-        # The view is marked read-only, but nobody else holds this image: labels may be painted on.
-        self.__array_interface__ = {**view.__array_interface__, "data": (address, False)}
-
-
-def _array_of(image: Any) -> np.ndarray:
-    array = np.asarray(_Kept(image))
-    if array.dtype.kind == "c":
-        raise ReadError("The voxels are complex numbers; expected integers or floating-point numbers.")
-    return array
 
 
 def _geometry(path: Path, image: Any) -> tuple[Geometry, bool, list[Finding]]:

@@ -1,13 +1,14 @@
 """NIfTI read straight from its bytes: sheared affines, broken headers and lengths in metres are seen, not smoothed over.
 
-ITK refuses sheared affines, quietly takes 1 for a spacing that is not a number, and does not know millimetres from
-metres in the same way as the standard. The header therefore goes through nibabel and the voxels are taken as they lie.
+ITK refuses sheared affines and quietly takes 1 for a spacing that is not a number. The header therefore goes through
+nibabel; voxels are taken as they lie, packed ones through SimpleITK, which is quicker.
 """
 
 from __future__ import annotations
 
 import gzip
 import io
+import os
 import zlib
 from pathlib import Path
 from typing import Any
@@ -17,10 +18,12 @@ import numpy as np
 from ..errors import ReadError
 from ..findings import Finding
 from ..volume import Geometry
+from .buffer import array_of
 from .decoded import Decoded, signed_for
 
 _LABEL_INTENT = 1002  # NIFTI_INTENT_LABEL, nifti1.h
 _MM_PER_UNIT = {"meter": 1000.0, "mm": 1.0, "micron": 0.001, "unknown": 1.0}
+_LONGEST_HEADER = 540
 _HEADER_SIZES = {348: "Nifti1Header", 540: "Nifti2Header"}
 # nibabel counts (x, y, z) in RAS; here it is (z, y, x) in LPS: left and back change sign.
 _RAS_TO_LPS = np.diag((1.0, -1.0, -1.0))
@@ -34,10 +37,11 @@ def decode_nifti(path: Path) -> list[Decoded]:
     ReadError
         For a file that is damaged, truncated, without a valid spacing, or of more than four dimensions.
     """
-    data = _bytes_of(path)
-    header = _header(path, data)
-    frames = _voxels(path, data, header)
+    header = _header(path)
     _check_header(path, header)
+    frames = _quickly(path, header)
+    if frames is None:
+        frames = _voxels(path, header)
     geometry, placed, findings = _geometry(path, header, frames.shape[1:4])
     label = int(header["intent_code"]) == _LABEL_INTENT
     return [
@@ -53,23 +57,32 @@ def decode_nifti(path: Path) -> list[Decoded]:
     ]
 
 
+def _cut_short(path: Path, error: Exception) -> ReadError:
+    return ReadError(f"{path.name} is damaged or cut short ({error}); copy or export it again.")
+
+
+def _is_packed(path: Path) -> bool:
+    with path.open("rb") as file:
+        return file.read(2) == b"\x1f\x8b"
+
+
 def _bytes_of(path: Path) -> np.ndarray:
     """The file's bytes, unpacked and writable, so that the voxels are a view of them and can be painted on."""
-    try:
-        data = np.fromfile(path, dtype=np.uint8)
-        if data[:2].tobytes() != b"\x1f\x8b":
-            return data
-        return np.frombuffer(bytearray(gzip.decompress(data.tobytes())), dtype=np.uint8)
-    except (OSError, EOFError, zlib.error) as error:
-        raise ReadError(f"{path.name} is damaged or cut short ({error}); copy or export it again.") from error
+    if not _is_packed(path):
+        return np.fromfile(path, dtype=np.uint8)
+    return np.frombuffer(bytearray(gzip.decompress(path.read_bytes())), dtype=np.uint8)
 
 
-def _header(path: Path, data: np.ndarray) -> Any:
+def _header(path: Path) -> Any:
     import nibabel
 
-    head = data[:540].tobytes()
+    try:
+        with gzip.open(path) if _is_packed(path) else path.open("rb") as file:
+            head = file.read(_LONGEST_HEADER)
+    except (OSError, EOFError, zlib.error) as error:
+        raise _cut_short(path, error) from error
     kind = _HEADER_SIZES.get(int.from_bytes(head[:4], "little")) or _HEADER_SIZES.get(int.from_bytes(head[:4], "big"))
-    if kind is None or len(data) < 348:
+    if kind is None or len(head) < min(_HEADER_SIZES):
         raise ReadError(f"{path.name} is not a NIfTI file (its header is missing); check that it was not renamed.")
     header_class = getattr(nibabel, kind)
     try:
@@ -93,7 +106,35 @@ def _check_header(path: Path, header: Any) -> None:
         raise ReadError(f"{path.name} has a position that is not a number in its header; export the scan again.")
 
 
-def _voxels(path: Path, data: np.ndarray, header: Any) -> np.ndarray:
+def _quickly(path: Path, header: Any) -> np.ndarray | None:
+    """Voxels of a plain packed volume through SimpleITK, which unpacks about four times faster; None where it cannot.
+
+    SimpleITK takes a file that is cut short for complete, so its voxels are held against the checksum (RFC 1952).
+    """
+    import SimpleITK
+
+    plain = int(header["dim"][0]) <= 3 and header.get_data_dtype().kind in "iuf" and _scale(header) is None
+    if not plain or not _is_packed(path):
+        return None
+    try:
+        array = array_of(SimpleITK.ReadImage(str(path)))
+    except RuntimeError:  # sheared, or damaged: the slow way tells which
+        return None
+    with gzip.open(path) as file:
+        before = file.read(int(header.get_data_offset()))
+    if zlib.crc32(array.data, zlib.crc32(before)) != _checksum(path):
+        return None
+    return array.reshape(1, *([1] * (3 - array.ndim)), *array.shape)
+
+
+def _checksum(path: Path) -> int:
+    """The CRC-32 of the unpacked bytes that ends a gzip file of one member."""
+    with path.open("rb") as file:
+        file.seek(-8, os.SEEK_END)
+        return int.from_bytes(file.read(4), "little")
+
+
+def _voxels(path: Path, header: Any) -> np.ndarray:
     """(time, z, y, x[, channel]) voxels, scaled as the header says; integers stay integers where they can."""
     shape = [int(size) for size in header.get_data_shape()]
     if not shape or min(shape) < 1:
@@ -107,9 +148,9 @@ def _voxels(path: Path, data: np.ndarray, header: Any) -> np.ndarray:
     try:
         dtype = header.get_data_dtype()
         offset, count = int(header.get_data_offset()), int(np.prod(spatial)) * channels
-        flat = np.frombuffer(data, dtype=dtype, count=count, offset=offset)
+        flat = np.frombuffer(_bytes_of(path), dtype=dtype, count=count, offset=offset)
     except Exception as error:  # too few bytes, an unknown type, an impossible offset: the file is broken
-        raise ReadError(f"{path.name} is damaged or cut short ({error}); copy or export it again.") from error
+        raise _cut_short(path, error) from error
     if dtype.names:  # RGB and RGBA are records of bytes
         return flat.view(np.uint8).reshape(*spatial[::-1], len(dtype.names))
     array = flat.astype(dtype.newbyteorder("="), copy=False)
@@ -117,14 +158,21 @@ def _voxels(path: Path, data: np.ndarray, header: Any) -> np.ndarray:
     return _scaled(array[..., 0] if channels == 1 else np.ascontiguousarray(array), header)
 
 
-def _scaled(array: np.ndarray, header: Any) -> np.ndarray:
-    """``slope · value + intercept`` (nifti1.h), in integers when both are whole and nothing overflows."""
+def _scale(header: Any) -> tuple[float, float] | None:
+    """(slope, intercept), or None where the voxels are taken as they are (nifti1.h: slope 0 means none)."""
     slope, intercept = float(header["scl_slope"]), float(header["scl_inter"])
-    if not np.isfinite(slope) or slope == 0:
-        return array
     intercept = intercept if np.isfinite(intercept) else 0.0
-    if (slope, intercept) == (1.0, 0.0):
+    if not np.isfinite(slope) or slope == 0 or (slope, intercept) == (1.0, 0.0):
+        return None
+    return slope, intercept
+
+
+def _scaled(array: np.ndarray, header: Any) -> np.ndarray:
+    """``slope · value + intercept``, in integers when both are whole and nothing overflows."""
+    scale = _scale(header)
+    if scale is None:
         return array
+    slope, intercept = scale
     if array.dtype.kind in "iu":
         ends = (float(array.min()), float(array.max()))
         fitting = signed_for(slope, intercept, *ends, *(end * slope + intercept for end in ends))
