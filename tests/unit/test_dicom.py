@@ -20,6 +20,7 @@ from dicom_phantom import (
     ct_slice,
     dataset,
     enhanced_ct,
+    lookup_table,
     places,
     radiograph,
     save,
@@ -272,6 +273,44 @@ def test_every_finding_is_described() -> None:
     known = set(re.findall(r'Finding\(\s*"([a-z-]+)"', code))
     assert len(known) > 20
     assert known == set(re.findall(r"^\| `([a-z-]+)`", described.read_text(), re.MULTILINE))
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        (b"(\0\0\x01US\x02\0\x10\0", b"(\0\0\x01US\x02\0\x11\0"),  # BitsAllocated
+        (b"(\0\x01\x01US\x02\0\x10\0", b"(\0\x01\x01US\x02\0\xff\0"),  # BitsStored
+        (b"1.2.840.10008.5.1.4.1.1.1.1", b"1.2.840.10008.5.1.4.1.1.1.9"),
+        (b"(\0\x02\x30US", b"(\0\x02\x30XX"),  # LUTDescriptor
+        (b"(\0\x06\x30OW", b"(\0\x07\x30OW"),  # LUTData
+        (b"(\0\x10\0US", b"(\0\x10\0DS"),  # Rows
+    ],
+)
+def test_damaged_headers_never_crash_or_tell_of_the_patient(tmp_path: Path, old: bytes, new: bytes) -> None:
+    image = radiograph(PIXELS, BitsStored=16, HighBit=15, VOILUTSequence=[lookup_table(range(40), 5)])
+    path = save(image, tmp_path / "scan.dcm")
+    content = path.read_bytes()
+    assert old in content
+    path.write_bytes(content.replace(old, new))
+    try:
+        told = " ".join(str(finding) for volume in read_dicom([path]) for finding in volume.findings)
+    except ReadError as error:
+        told = str(error)
+    assert told
+    assert "Mustermann" not in told
+    assert "\n" not in told
+
+
+def test_damaged_frames_of_an_enhanced_ct_give_one_sentence(tmp_path: Path) -> None:
+    path = save(enhanced_ct(voxels(3), places(3, AXIAL), AXIAL), tmp_path / "scan.dcm")
+    path.write_bytes(path.read_bytes().replace(b"(\0\x52\x10DS", b"(\0\x52\x10ZZ"))
+    with pytest.raises(ReadError, match=r"scan\.dcm is a damaged"):
+        read_dicom([path])
+
+
+def test_an_absurd_rescale_gives_floats(tmp_path: Path) -> None:
+    (volume,) = read_dicom([save(ct_slice(PIXELS, (0, 0, 0), RescaleIntercept=-99999999), tmp_path / "a")])
+    np.testing.assert_allclose(volume.array[0], PIXELS - 99999999.0)
 
 
 def simpleitk_series(folder: Path) -> sitk.Image:

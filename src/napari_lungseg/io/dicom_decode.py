@@ -65,7 +65,9 @@ def _decoded(frame: Frame) -> np.ndarray:
         values = pixel_array(dataset, index=frame.index, decoding_plugin=_decoder(dataset.file_meta.TransferSyntaxUID))
         if frame.text("PhotometricInterpretation").startswith("PALETTE"):
             values = apply_color_lut(values, dataset)
-    except Exception as error:  # decoders raise anything, also for what they do not know
+    except (KeyboardInterrupt, SystemExit):
+        raise
+    except BaseException as error:  # decoders raise anything; those written in Rust panic outside of Exception
         raise ReadError(_why(frame, error)) from error
     return np.asarray(values)
 
@@ -77,11 +79,12 @@ def _decoder(syntax: Any) -> str:
     return "pyjpegls" if "pyjpegls" in get_decoder(syntax).available_plugins else ""
 
 
-def _why(frame: Frame, error: Exception) -> str:
+def _why(frame: Frame, error: BaseException) -> str:
     from pydicom.uid import UID
 
-    coded = UID(frame.instance.transfer_syntax).name or "unknown"
-    reason = " ".join(str(error).split())[:200]
+    syntax = UID(frame.instance.transfer_syntax)
+    coded = syntax.name if syntax.name != syntax else "an unknown syntax"  # a damaged one may hold anything
+    reason = " ".join(str(error).replace(syntax or " ", coded).split())[:200]
     return (
         f"The pixels of {frame.instance.path.name} (coded as {coded}) cannot be decoded: {reason}. "
         "The file is damaged or coded in an unusual way: get it again, or convert it to uncompressed DICOM."

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from ..errors import ReadError
 from ..findings import Finding
 from ..volume import Unit
 from .dicom_decode import stored_values
@@ -23,6 +24,7 @@ AIR_HU = -1000
 _ALREADY_AIR_HU = (-1100, -950)
 # Between these a padding value may occur inside the patient as well: only what touches the border is padding then.
 _TISSUE_HU = (-1000, 3071)
+_LARGEST = 32767
 _INTEGERS = (np.uint8, np.int16, np.uint16, np.int32)
 
 
@@ -47,7 +49,7 @@ class Greys:
         padding = _padding_mask(stored, frame) if self.hounsfield else None
         values = _rescaled(stored, frame, self.dtype)
         if not self.hounsfield and frame.get("VOILUTSequence"):
-            values = _looked_up(values, frame.get("VOILUTSequence")[0], frame).astype(self.dtype)
+            values = _looked_up(values, frame, "VOILUTSequence").astype(self.dtype)
         if padding is not None:
             values[padding] = AIR_HU
         if self.mirror is not None:
@@ -113,18 +115,20 @@ def _slope(frame: Frame) -> tuple[float, float]:
 
 
 def _is_whole(frame: Frame) -> bool:
-    """Whether integers stay integers."""
+    """Whether integers stay integers, of a size that leaves room to compute with them."""
     if frame.get("BitsStored") is None and frame.count("BitsAllocated", 16) > 16:
         return False  # float pixels
-    return frame.get("ModalityLUTSequence") is not None or all(value.is_integer() for value in _slope(frame))
+    return frame.get("ModalityLUTSequence") is not None or all(
+        value.is_integer() and abs(value) <= _LARGEST for value in _slope(frame)
+    )
 
 
 def _range(frame: Frame, hounsfield: bool) -> tuple[float, float]:
     """(low, high) that values can have after rescale and VOI lookup table."""
     if not hounsfield and frame.get("VOILUTSequence"):
-        return 0.0, _table_top(frame.get("VOILUTSequence")[0])
+        return 0.0, float(2 ** _table(frame, "VOILUTSequence")[2] - 1)
     if frame.get("ModalityLUTSequence"):
-        return 0.0, _table_top(frame.get("ModalityLUTSequence")[0])
+        return 0.0, float(2 ** _table(frame, "ModalityLUTSequence")[2] - 1)
     low, high = _stored_range(frame)
     slope, intercept = _slope(frame)
     first, last = low * slope + intercept, high * slope + intercept
@@ -138,9 +142,8 @@ def _stored_range(frame: Frame) -> tuple[int, int]:
 
 
 def _rescaled(stored: np.ndarray, frame: Frame, dtype: np.dtype[Any]) -> np.ndarray:
-    table = frame.get("ModalityLUTSequence")
-    if table:
-        return _looked_up(stored, table[0], frame).astype(dtype)
+    if frame.get("ModalityLUTSequence"):
+        return _looked_up(stored, frame, "ModalityLUTSequence").astype(dtype)
     slope, intercept = _slope(frame)
     if dtype.kind == "f":
         return np.asarray(stored * dtype.type(slope) + dtype.type(intercept), dtype=dtype)
@@ -160,24 +163,33 @@ def _within(stored: np.ndarray, dtype: np.dtype[Any], slope: float, intercept: f
     """Stored values limited to those whose rescaled value the type can hold."""
     ends = sorted((limit - intercept) / slope for limit in (np.iinfo(dtype).min, np.iinfo(dtype).max))
     own = np.iinfo(stored.dtype)
-    low, high = max(own.min, math.ceil(ends[0])), min(own.max, math.floor(ends[1]))
+    low, high = (min(max(own.min, end), own.max) for end in (math.ceil(ends[0]), math.floor(ends[1])))
     return np.asarray(np.clip(stored, low, high, out=stored if stored.flags.writeable else None))
 
 
-def _table_top(item: Any) -> float:
-    return float(2 ** int(item.LUTDescriptor[2]) - 1)
-
-
-def _looked_up(values: np.ndarray, item: Any, frame: Frame) -> np.ndarray:
-    """Values through a lookup table (Modality or VOI LUT Sequence); outside the table its ends hold."""
-    entries, first, bits = (int(number) for number in item.LUTDescriptor)
+def _table(frame: Frame, keyword: str) -> tuple[np.ndarray, int, int]:
+    """Entries of a lookup table (Modality or VOI LUT Sequence), the value the first stands for, and bits of an entry."""
+    try:
+        item = frame.get(keyword)[0]
+        count, first, bits = (int(number) for number in item.LUTDescriptor)
+        data = item.LUTData
+        kind = "<u2" if len(data) >= 2 * (count or 65536) or bits > 8 else "u1"
+        entries = np.frombuffer(data, kind) if isinstance(data, bytes) else np.asarray(data, dtype=np.int64)
+        if not len(entries) or not 1 <= bits <= 16:
+            raise ValueError(f"{len(entries)} entries of {bits} bits")
+    except Exception as error:  # pydicom raises anything on damaged values
+        name = frame.instance.path.name
+        raise ReadError(f"A lookup table in {name} ({keyword}) is damaged. Copy or export the file again.") from error
     if frame.count("PixelRepresentation", 0) and first > 0x7FFF:
         first -= 0x10000  # written unsigned for signed pixels
-    data = item.LUTData
-    kind = "<u2" if len(data) >= 2 * (entries or 65536) or bits > 8 else "u1"
-    table = np.frombuffer(data, kind) if isinstance(data, bytes) else np.asarray(data)
+    return entries, first, bits
+
+
+def _looked_up(values: np.ndarray, frame: Frame, keyword: str) -> np.ndarray:
+    """Values through a lookup table; outside the table its ends hold."""
+    entries, first, _ = _table(frame, keyword)
     index = np.rint(values).astype(np.int64) - first
-    return np.asarray(table[np.clip(index, 0, len(table) - 1)])
+    return np.asarray(entries[np.clip(index, 0, len(entries) - 1)])
 
 
 def _padding_mask(stored: np.ndarray, frame: Frame) -> np.ndarray | None:

@@ -238,7 +238,9 @@ def read_instance(path: Path) -> Instance | None:
 
 def _refuse_other_objects(frame: Frame) -> None:
     uid = frame.get("SOPClassUID") or frame.instance.header.file_meta.get("MediaStorageSOPClassUID")
-    name = str(getattr(uid, "name", "")).removesuffix(" Storage") or "object of unknown kind"
+    known = str(getattr(uid, "name", uid)) if uid is not None else ""
+    # A damaged identifier is its own name, and may hold anything, also the patient's.
+    name = known.removesuffix(" Storage") if known and known != str(uid) else "object of unknown kind"
     if str(uid) in _NOT_SCANS:
         raise NotAScanError(name)
     if min(frame.shape) < 1:
@@ -254,6 +256,9 @@ def _check_pixels(file: BinaryIO, frame: Frame) -> int | None:
         return None
     if tag not in _PIXEL_DATA:
         raise DamagedFileError("it is cut off before its pixels")
+    allocated = frame.count("BitsAllocated", 0)
+    if allocated not in (1, 8, 16, 32, 64) or not 1 <= frame.count("BitsStored", allocated) <= allocated:
+        raise DamagedFileError("its header contradicts itself about the bits of a pixel")
     order = _PIXEL_DATA[tag]
     rest = file.read(4)
     if rest[:2] in (b"OW", b"OB", b"UN"):
@@ -297,14 +302,23 @@ def _expected_bytes(frame: Frame) -> int:
 
 
 def frames_of(instance: Instance) -> list[Frame]:
-    """Every frame of an instance, with what its functional groups say of it."""
+    """Every frame of an instance, with what its functional groups say of it.
+
+    Raises
+    ------
+    DamagedFileError
+        Where they cannot be understood, or are not as many as the frames.
+    """
     whole = Frame(instance)
     count = max(1, whole.count("NumberOfFrames", 1))
-    shared = _flatten(next(iter(whole.get("SharedFunctionalGroupsSequence") or ()), None))
     each = whole.get("PerFrameFunctionalGroupsSequence") or [None] * count
     if len(each) != count:
         raise DamagedFileError(f"it describes {len(each)} frames but holds {count}")
-    return [Frame(instance, index, {**shared, **_flatten(groups)}) for index, groups in enumerate(each)]
+    try:
+        shared = _flatten(next(iter(whole.get("SharedFunctionalGroupsSequence") or ()), None))
+        return [Frame(instance, index, {**shared, **_flatten(groups)}) for index, groups in enumerate(each)]
+    except Exception as error:  # pydicom raises anything on damaged values
+        raise DamagedFileError("what it says of its frames cannot be understood") from error
 
 
 def _flatten(groups: Any) -> dict[str, Any]:
