@@ -16,22 +16,33 @@ DONE, FAILED, INTERRUPTED = 0, 2, 130
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run ``lungseg`` and exit: 0 done, 2 with one line that says what was wrong, 130 after Ctrl-C."""
+    _quieten()
     sys.exit(run(sys.argv[1:] if arguments is None else arguments))
 
 
 def run(arguments: Sequence[str]) -> int:
     """Run ``lungseg`` and return its exit code."""
+    from cyclopts import CycloptsError
+
     from . import show
     from .app import app
 
-    if not sys.warnoptions:
-        warnings.simplefilter("ignore")  # what libraries mutter about a file; what matters is a finding
-    logging.getLogger().addHandler(logging.NullHandler())
     try:
-        return int(app(list(arguments)) or DONE)
+        return int(app(list(arguments), print_error=False, exit_on_error=False) or DONE)
+    except CycloptsError as error:
+        show.error(f"{error} See --help.")
+        return FAILED
     except LungSegError as error:
         show.error(str(error))
         return FAILED
     except KeyboardInterrupt:
         show.error("Stopped. Finished files are complete, and no other was begun.")
         return INTERRUPTED
+
+
+def _quieten() -> None:
+    """Keep libraries from muttering about a file; what matters of it is a finding or an error."""
+    if not sys.warnoptions:
+        warnings.simplefilter("ignore")
+    if not logging.getLogger().handlers:
+        logging.getLogger().addHandler(logging.NullHandler())

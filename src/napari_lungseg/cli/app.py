@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias, cast
 
-from cyclopts import App, CycloptsError, Group, Parameter
+from cyclopts import App, Group, Parameter
 
 from ..errors import LungSegError, ReadError
 from ..segmentation.predict import SegmentSettings
@@ -36,17 +36,12 @@ def _version() -> str:
     return str(__version__)
 
 
-def _one_line(error: CycloptsError) -> str:
-    return f"lungseg: {' '.join(str(error).split())} See --help."
-
-
 app = App(
     name="lungseg",
     help="Right and left lung on CT and chest X-rays.",
     version=_version,
     help_format="plaintext",
     result_action="return_value",
-    error_formatter=_one_line,
     suppress_keyboard_interrupt=False,
 )
 

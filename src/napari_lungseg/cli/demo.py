@@ -48,7 +48,7 @@ def run_demo(out: Path, *, device: str = "auto", napari: bool = True) -> int:
     for path in (*(path for pair in opened for path in pair), picture, out / "demo.csv"):
         show.line(str(path))
     if napari:
-        _open(opened)
+        open_napari(opened)
     return 0
 
 
@@ -74,7 +74,7 @@ def why_no_window() -> str:
     return ""
 
 
-def _open(pairs: Sequence[Sequence[Path]]) -> None:
+def open_napari(pairs: Sequence[Sequence[Path]]) -> None:
     """Open each image with its labels in a napari of its own, and wait until all are closed."""
     reason = why_no_window()
     if reason:
