@@ -286,7 +286,7 @@ def main() -> None:
     parser.add_argument("data", type=Path)
     parser.add_argument("-o", "--output", type=Path, required=True)
     parser.add_argument("--encoder", default="resnet18")
-    parser.add_argument("--decoder", type=int, nargs=5, default=[128, 64, 32, 16, 16])
+    parser.add_argument("--decoder", type=int, nargs="+", default=[128, 64, 32, 16, 16])
     parser.add_argument("--size", type=int, default=256)
     parser.add_argument("--steps", type=int, default=1500)
     parser.add_argument("--batch", type=int, default=16)

@@ -22,16 +22,18 @@ def build_unet(
     in_channels : 1 for grey images, 3 for RGB
     classes : output channels, background included
     encoder : any encoder name of segmentation-models-pytorch
-    decoder_channels : channels of the five decoder blocks, deepest first
+    decoder_channels : channels of the decoder's blocks, deepest first; as many as the encoder's stages that are used
 
     Returns
     -------
-    Maps (n, in_channels, y, x) to logits (n, classes, y, x); y and x must be multiples of 32.
+    Maps (n, in_channels, y, x) to logits (n, classes, y, x); y and x must be multiples of 2 to the power of the number
+    of blocks.
     """
     import segmentation_models_pytorch as smp
 
     network: nn.Module = smp.Unet(
         encoder,
+        encoder_depth=len(decoder_channels),
         encoder_weights=None,  # our own weights are loaded over these; nothing is ever downloaded here
         in_channels=in_channels,
         classes=classes,
