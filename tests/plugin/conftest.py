@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import os
 import sys
-import threading
-import time
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
 import pytest
+from fake_network import FakeNetwork
 
-from napari_lungseg.findings import Finding
-from napari_lungseg.progress import Progress
 from napari_lungseg.volume import Geometry, LabelMap, Volume
 
 if sys.platform.startswith("linux") and not os.environ.get("DISPLAY"):
@@ -57,42 +54,6 @@ def make_labels(volume: Volume) -> LabelMap:
     array[1:4, 5:20, 4:12] = 1
     array[2:5, 5:25, 20:40] = 2
     return LabelMap(array, volume.geometry, names={1: "right lung", 2: "left lung"}, name="lungs")
-
-
-class FakeNetwork:
-    """Stands for `iter_segment`: known labels, known findings, and a pace that a test sets."""
-
-    def __init__(self) -> None:
-        self.steps, self.pause = 3, 0.0
-        self.calls: list[dict[str, Any]] = []
-        self.closed = threading.Event()
-        self.finished = 0
-        self.error: Exception | None = None
-        self.value = 1
-
-    def __call__(
-        self, volume: Volume, model: Any = None, *, device: str = "auto", settings: Any = None
-    ) -> Generator[Progress, None, LabelMap]:
-        self.calls.append({"volume": volume, "model": model, "device": device, "settings": settings})
-        try:
-            for step in range(self.steps):
-                if self.pause:
-                    time.sleep(self.pause)
-                if self.error is not None:
-                    raise self.error
-                yield Progress(step + 1, self.steps, f"slice {step + 1}")
-            array = np.zeros(volume.geometry.shape, np.uint8)
-            array[:, 2:20, 3:9] = self.value
-            self.finished += 1
-            return LabelMap(
-                array,
-                volume.geometry,
-                names={1: "right lung", 2: "left lung"},
-                findings=(Finding("small-lung", "The left lung is small."),),
-                record={"model": "fake", "device": "cpu", "seconds": 0.1},
-            )
-        finally:
-            self.closed.set()
 
 
 @pytest.fixture

@@ -9,6 +9,7 @@ import nibabel
 import numpy as np
 import pytest
 import SimpleITK
+from dicom_series import write_series
 from napari.layers import Image, Labels, Layer
 
 from napari_lungseg.errors import ReadError, WriteError
@@ -20,7 +21,6 @@ from napari_lungseg.plugin.opening import add_item, open_paths, together
 from napari_lungseg.volume import LabelMap
 
 from .conftest import DIRECTIONS, make_labels, make_volume
-from .dicom_series import write_series
 
 
 @pytest.fixture

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from fake_network import FakeNetwork
 from napari.layers import Image, Labels
 
 from napari_lungseg.errors import IncompatibleModelError
@@ -18,7 +19,7 @@ from napari_lungseg.plugin.shortcuts import KEYS
 from napari_lungseg.segmentation.predict import SegmentSettings
 from napari_lungseg.volume import FRONTAL, Geometry, Volume
 
-from .conftest import DIRECTIONS, FakeNetwork, make_labels, make_volume
+from .conftest import DIRECTIONS, make_labels, make_volume
 
 
 def run(widget: Any, qtbot: Any) -> Any:

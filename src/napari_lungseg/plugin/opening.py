@@ -7,6 +7,7 @@ series make one layer. In a script, where nobody waits at a window, a reader rea
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Generator, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from typing import Any
 import numpy as np
 from napari.layers import Layer
 from napari.utils.notifications import Notification, NotificationSeverity, notification_manager, show_info
+from qtpy.QtCore import QTimer
 
 from ..errors import LungSegError, ReadError
 from ..io import READERS, read, suffix_of
@@ -200,18 +202,31 @@ def read_now(paths: Sequence[Path]) -> list[LayerTuple]:
 
 
 _COLLECTED: list[Path] = []
+# Between two looks at whether napari is done handing over what was dropped.
+_SETTLE_MS = 50
 
 
 def collect(path: Path, viewer: Any) -> None:
     """Keep a path until napari has handed over all that were dropped with it, then open them together."""
-    from qtpy.QtCore import QTimer
-
     if not _COLLECTED:
-        QTimer.singleShot(0, lambda: _open_collected(viewer))
+        QTimer.singleShot(_SETTLE_MS, lambda: _open_collected(viewer))
     _COLLECTED.append(path)
 
 
 def _open_collected(viewer: Any) -> None:
+    if _napari_is_opening():
+        QTimer.singleShot(_SETTLE_MS, lambda: _open_collected(viewer))
+        return
     paths = list(_COLLECTED)
     _COLLECTED.clear()
     open_paths(viewer, paths)
+
+
+def _napari_is_opening() -> bool:
+    """Whether napari's loop over the dropped files called us: its progress bar runs pending events in between."""
+    frame = sys._getframe()
+    while frame.f_back is not None:
+        frame = frame.f_back
+        if frame.f_code.co_name == "open" and str(frame.f_globals.get("__name__")).startswith("napari.components."):
+            return True
+    return False

@@ -13,6 +13,7 @@ from napari.layers import Labels, Layer
 from ..progress import Progress
 from ..volume import Geometry, LabelMap, Modality, Volume
 from .layers import KEY, LayerFacts, labels_to_layer, layer_to_volume
+from .warm import load_torch
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,6 +50,8 @@ def segment_steps(request: Request) -> Generator[Progress, None, LabelMap]:
     yield Progress(0, 0, "Loading PyTorch (the first time takes some seconds) …")
     from ..segmentation.predict import iter_segment
 
+    load_torch()
+    yield Progress(0, 0, "Reading the image …")
     volume = layer_to_volume(request.facts, request.modality)
     part = volume if request.index is None else one_slice(volume, request.index)
     labels = yield from iter_segment(part, request.model, device=request.device, settings=request.settings)

@@ -6,8 +6,11 @@ mouse or the keyboard for a while, or else in the first run.
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Generator
+from contextlib import suppress
+from importlib import import_module
 
 from qtpy.QtCore import QEvent, QObject, QTimer
 from qtpy.QtWidgets import QApplication
@@ -65,7 +68,24 @@ class Warmer(QObject):
 
 def _import_steps() -> Generator[Progress, None, None]:
     yield Progress(0, 2, "Loading PyTorch …")
-    import torch  # noqa: F401
-
+    load_torch()
     yield Progress(1, 2, "Loading network code …")
     import segmentation_models_pytorch  # noqa: F401
+
+
+def load_torch() -> None:
+    """Import PyTorch into a process that draws with OpenGL. Every import of it in the plugin begins here.
+
+    PyTorch on Linux brings Triton, which holds an LLVM of its own. Mesa's drivers (llvmpipe, radeonsi) load another one
+    with global symbols; Triton then takes some of those for its own, and the process dies (segmentation fault at
+    ``import torchvision``, seen with Mesa 22.3 and Triton 3). Bound to itself first, Triton keeps to its own.
+    """
+    if sys.platform.startswith("linux") and "triton" not in sys.modules:
+        flags = sys.getdlopenflags()
+        sys.setdlopenflags(flags | os.RTLD_DEEPBIND)
+        try:
+            with suppress(ImportError):
+                import_module("triton")
+        finally:
+            sys.setdlopenflags(flags)
+    import_module("torch")
