@@ -116,7 +116,7 @@ def info(path: Path, /, *paths: Path, modality: AsModality = None, as_json: Json
         try:
             items = read(entry, modality=modality)
         except LungSegError as error:
-            show.error(_about(entry, error))
+            show.error_about(entry, error)
             failed = True
             continue
         records += [_record(entry, item) for item in items]
@@ -232,12 +232,6 @@ def demo(*, out: Out = Path("lungseg-demo"), device: str = "auto", napari: bool 
     from .demo import run_demo
 
     return run_demo(out, device=device, napari=napari)
-
-
-def _about(path: Path, error: LungSegError) -> str:
-    """The message, led by the path as it was typed unless it says the name itself."""
-    text = str(error)
-    return text if path.name and path.name in text else f"{path}: {text}"
 
 
 def _labels(path: Path) -> LabelMap:

@@ -82,7 +82,7 @@ class _Job:
 
     def _fail(self, path: Path, error: LungSegError) -> None:
         self.failed += 1
-        show.error(f"{path}: {error}")
+        show.error_about(path, error)
         self.records.append({"path": str(path), "error": str(error)})
 
 

@@ -13,7 +13,10 @@ from rich.markup import escape
 from ..progress import Progress, drain
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from ..analysis.table import Table
+    from ..errors import LungSegError
     from ..findings import Finding
 
 Result = TypeVar("Result")
@@ -28,6 +31,15 @@ def error(text: str) -> None:
     """One line on the error stream."""
     console = Console(file=sys.stderr, highlight=False, soft_wrap=True)
     console.print(f"[bold red]lungseg:[/] {escape(' '.join(text.split()))}")
+
+
+def error_about(path: Path, problem: LungSegError) -> None:
+    """One line on the error stream that begins with the path as it was typed."""
+    text = str(problem)
+    if path.name and text.startswith(path.name):
+        error(f"{path}{text[len(path.name) :]}")
+    else:
+        error(f"{path}: {text}")
 
 
 def findings(noticed: Iterable[Finding]) -> None:
