@@ -33,7 +33,7 @@ SPEC = ModelSpec(
 def main(path: Path) -> None:
     network = ARCHITECTURES.resolve(SPEC.architecture)(in_channels=1, classes=SPEC.classes, **SPEC.options)
     save_model(path, SPEC, network.state_dict())
-    volume, _ = thorax_ct()
+    volume, _ = thorax_ct((24, 96, 120))
     labels = lungseg.segment(volume, path)
     print(f"{path}: {lungseg.load_model(path).spec.name}, labels {dict(labels.names)} on {labels.geometry.shape}")
 
