@@ -103,7 +103,7 @@ def default_model(modality: str) -> str:
     """
     if modality not in DEFAULT_MODELS:
         raise IncompatibleModelError(
-            f"No bundled model works on a {modality}: expected a chest CT in Hounsfield units or a chest X-ray. "
+            f"No bundled model works on a {'colour photograph' if modality == 'photo' else modality}: expected a chest CT in Hounsfield units or a chest X-ray. "
             "If this is one, say so with the modality option; else give a model of your own."
         )
     return DEFAULT_MODELS[modality]
