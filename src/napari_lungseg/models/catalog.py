@@ -102,8 +102,9 @@ def default_model(modality: str) -> str:
         When none is bundled for it.
     """
     if modality not in DEFAULT_MODELS:
+        what = "colour photograph" if modality == "photo" else modality
         raise IncompatibleModelError(
-            f"No bundled model works on a {'colour photograph' if modality == 'photo' else modality}: expected a chest CT in Hounsfield units or a chest X-ray. "
+            f"No bundled model works on a {what}: expected a chest CT in Hounsfield units or a chest X-ray. "
             "If this is one, say so with the modality option; else give a model of your own."
         )
     return DEFAULT_MODELS[modality]
