@@ -61,6 +61,7 @@ def network(monkeypatch: pytest.MonkeyPatch) -> FakeNetwork:
     """A `FakeNetwork` in the place of `iter_segment`."""
     fake = FakeNetwork()
     monkeypatch.setattr("napari_lungseg.segmentation.predict.iter_segment", fake)
+    monkeypatch.setattr("napari_lungseg.plugin.segmenting.load_torch", lambda: None)
     return fake
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import nibabel
+import npe2
 import numpy as np
 import pytest
 import SimpleITK
@@ -68,13 +69,19 @@ def test_many_files_of_one_series_make_one_layer(tmp_path: Path, notices: list[A
 def test_files_dropped_one_by_one_are_opened_together(
     tmp_path: Path, in_viewer: Any, qtbot: Any, monkeypatch: pytest.MonkeyPatch, notices: list[Any]
 ) -> None:
-    """Napari hands over dropped files singly; in a running window they wait for each other."""
+    """Napari hands over dropped files singly, and runs pending events in between; they wait for each other."""
     monkeypatch.setattr(contributions, "window_is_running", lambda: True)
-    for path in write_series(tmp_path / "series", slices=4).iterdir():
-        reader = get_reader(str(path))
-        assert reader is not None and reader(str(path)) == [(None,)]
-    assert len(in_viewer.layers) == 0
-    qtbot.waitUntil(lambda: len(in_viewer.layers) == 1, timeout=20_000)
+    is_ours = opening.is_ours
+
+    def slow(path: Path) -> bool:
+        qtbot.wait(70)
+        return is_ours(path)
+
+    monkeypatch.setattr(opening, "is_ours", slow)
+    npe2.PluginManager.instance().discover()
+    names = [str(path) for path in write_series(tmp_path / "series", slices=4).iterdir()]
+    assert in_viewer.open(names, plugin="napari-lungseg") == [] and len(in_viewer.layers) == 0
+    qtbot.waitUntil(lambda: len(in_viewer.layers) == 1, timeout=60_000)
     qtbot.wait(100)
     assert [layer.data.shape[0] for layer in in_viewer.layers] == [4]
 

@@ -141,6 +141,7 @@ def test_closing_the_widget_and_the_window_during_a_run(
     network = FakeNetwork()
     network.steps, network.pause = 10_000, 0.005
     monkeypatch.setattr("napari_lungseg.segmentation.predict.iter_segment", network)
+    monkeypatch.setattr("napari_lungseg.plugin.segmenting.load_torch", lambda: None)
     viewer.open(series, plugin="napari-lungseg")
     widget = add_widget(viewer)
     widget.run_button.click()
@@ -157,12 +158,10 @@ def test_closing_the_widget_and_the_window_during_a_run(
     qtbot.waitUntil(network.closed.is_set, timeout=30_000)
 
 
-def test_the_menus_offer_what_the_manifest_says(viewer: Any) -> None:
-    from napari._app_model import get_app_model
-
-    ids = {command for command in get_app_model().commands if str(command).startswith("napari-lungseg")}
-    assert {"napari-lungseg.open_scan", "napari-lungseg.convert_layer"} <= ids
-    assert any("Segment lungs" in str(command) for command in ids)
+def test_both_samples_and_both_widgets_open(viewer: Any) -> None:
     for sample in ("thorax_ct", "thorax_xray"):
         viewer.open_sample("napari-lungseg", sample)
     assert [type(layer) for layer in viewer.layers] == [Image, Labels, Image, Labels]
+    for name in ("Segment lungs", "Open chest scan…"):
+        _, widget = viewer.window.add_plugin_dock_widget("napari-lungseg", name)
+        assert widget.isVisible()

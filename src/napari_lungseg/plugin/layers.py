@@ -227,7 +227,7 @@ def layer_geometry(facts: LayerFacts, modality: Modality = "ct") -> Geometry:
         _triple(np.abs(spacing)),
         _triple(origin),
         direction,
-        units=_length_units(facts.units),
+        units=length_units(facts.units),
         frames=modality != "ct" and z > 1,
     )
 
@@ -338,7 +338,7 @@ def _follow_layer(stored: Geometry, facts: LayerFacts) -> Geometry:
     """The stored geometry, or where the layer was moved or scaled since, one that follows it (in the standard view)."""
     placed = _placement(stored)
     scale, translate = _in_mm(facts.scale, facts.units), _in_mm(facts.translate, facts.units)
-    same_units = _length_units(facts.units) == stored.units
+    same_units = length_units(facts.units) == stored.units
     if (
         same_units
         and np.allclose(scale, placed["scale"], rtol=1e-6)
@@ -355,7 +355,7 @@ def _follow_layer(stored: Geometry, facts: LayerFacts) -> Geometry:
         spacing=_triple(spacing),
         origin=_triple(np.asarray(standard.direction) @ offset),
         slice_positions=standard.slice_positions if spacing[0] == standard.spacing[0] else None,
-        units=_length_units(facts.units),
+        units=length_units(facts.units),
     )
 
 
@@ -378,7 +378,8 @@ def _settled(facts: LayerFacts, modality: Modality | None) -> Volume:
     return dataclasses.replace(settled, geometry=layer_geometry(facts, settled.modality), source="", name=facts.name)
 
 
-def _length_units(units: tuple[str, ...]) -> Literal["mm", "pixel"]:
+def length_units(units: tuple[str, ...]) -> Literal["mm", "pixel"]:
+    """Whether a layer's units are lengths (to be turned into mm) or pixels."""
     return "pixel" if not units or units[-1] in ("pixel", "dimensionless") else "mm"
 
 

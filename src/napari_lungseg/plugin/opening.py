@@ -18,12 +18,15 @@ from napari.utils.notifications import Notification, NotificationSeverity, notif
 from qtpy.QtCore import QTimer
 
 from ..errors import LungSegError, ReadError
+from ..findings import has_finding
 from ..io import READERS, read, suffix_of
 from ..io.dicom_header import is_dicom
 from ..progress import Progress
 from ..volume import LabelMap, Modality, Volume
+from .actions import convert_layer
 from .jobs import Job, report
 from .layers import LayerTuple, labels_to_layer, volume_to_layer
+from .overlay import check_overlay
 from .window import letters_of
 
 Item = Volume | LabelMap
@@ -46,6 +49,7 @@ def add_item(viewer: Any, item: Item) -> Layer:
     """Add a volume or a label map as a layer; a lazy volume is then filled in the background."""
     layer = Layer.create(*to_layer(item))
     viewer.add_layer(layer)
+    check_overlay(viewer, layer)
     if isinstance(item, Volume) and item.is_lazy:
         fill(layer, item)
     return layer
@@ -60,15 +64,17 @@ def open_paths(
     on_end: Callable[[], object] | None = None,
 ) -> Job:
     """Read paths in the background and add what they hold; what was noticed is shown."""
-    added: list[Item] = []
+    added: list[tuple[Item, Layer]] = []
 
     def add(step: Progress) -> None:
-        for item in step.payload or ():
-            add_item(viewer, item)
-            added.append(item)
+        added.extend((item, add_item(viewer, item)) for item in step.payload or ())
 
     def done(errors: list[LungSegError]) -> None:
-        tell_findings(added)
+        inferred = [layer for item, layer in added if has_finding(item.findings, "labels-inferred")]
+        actions = (
+            [("Show as image", lambda *_: [convert_layer(viewer, layer) for layer in inferred])] if inferred else []
+        )
+        tell_findings([item for item, _ in added], actions)
         letters_of(viewer).update()
         for error in errors:
             report(error)
@@ -112,11 +118,11 @@ def largest(items: Sequence[Item]) -> list[Item]:
     return [item for item in items if any(item is other for other in kept)]
 
 
-def tell_findings(items: Sequence[Item]) -> None:
-    """One notification with all that the readers noticed."""
+def tell_findings(items: Sequence[Item], actions: Sequence[tuple[str, Callable[..., object]]] = ()) -> None:
+    """One notification with all that the readers noticed, and buttons for what can be done about it."""
     lines = [f"{item.name}: {finding.message}" for item in items for finding in item.findings]
     if lines:
-        notification_manager.dispatch(Notification("\n".join(lines), NotificationSeverity.WARNING))
+        notification_manager.dispatch(Notification("\n".join(lines), NotificationSeverity.WARNING, actions=actions))
 
 
 def fill(layer: Layer, volume: Volume) -> Job:

@@ -8,6 +8,7 @@ from typing import Any
 
 import napari.layers
 import napari.viewer
+from napari.utils.notifications import show_warning
 from qtpy.QtCore import QEvent, QSignalBlocker, Qt
 from qtpy.QtWidgets import (
     QCheckBox,
@@ -36,7 +37,7 @@ from ..volume import LabelMap, Modality
 from . import segmenting
 from .form import SettingsForm
 from .jobs import Job, report
-from .layers import check_axes, layer_facts
+from .layers import KEY, check_axes, layer_facts
 from .memory import recall, remember
 from .segmenting import Request
 from .shortcuts import KEYS, Shortcuts
@@ -64,6 +65,7 @@ class SegmentWidget(QScrollArea):
         self.result: napari.layers.Layer | None = None
         self._started = 0.0
         self._closed = False
+        self._told_of: Any = None
         self._build()
         self._restore()
         for emitter, callback in self._followed():
@@ -172,7 +174,10 @@ class SegmentWidget(QScrollArea):
         seconds = perf_counter() - self._started
         device = labels.record.get("device", "")
         self._time.setText(f"Took {seconds:.1f} s" + (f" on {device}" if device else ""))
-        self._show_findings(labels.findings)
+        known = request.facts.stored.get("findings", ())
+        self._show_findings((*known, *labels.findings))
+        if labels.findings:
+            show_warning("\n".join(finding.message for finding in labels.findings))
 
     def _failed(self, error: Exception) -> None:
         self._show_findings((Finding("failed", str(error)),))
@@ -308,6 +313,9 @@ class SegmentWidget(QScrollArea):
         self.run_button.setEnabled(not running and image is not None)
         self.cancel_button.setEnabled(running)
         self._one_slice.setEnabled(image is not None and image.ndim == 3)
+        if not running and image is not self._told_of:
+            self._told_of = image
+            self._show_findings(tuple(image.metadata.get(KEY, {}).get("findings", ())) if image is not None else ())
 
     # Remembering
 
