@@ -49,7 +49,7 @@ def main() -> int:
         return 0
     install = ["apt-get", "install", "--yes", "--no-install-recommends", *packages]
     if os.geteuid() != 0:
-        print(f"The tests need {len(packages)} Debian packages. Install them, then run tox again:", file=sys.stderr)
+        print("The tests need Debian packages that are missing. Install them, then run tox again:", file=sys.stderr)
         print(f"    sudo apt-get update && sudo {' '.join(install)}", file=sys.stderr)
         return 1
     environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
