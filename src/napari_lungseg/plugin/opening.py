@@ -7,15 +7,18 @@ series make one layer. In a script, where nobody waits at a window, a reader rea
 
 from __future__ import annotations
 
+import dataclasses
 import sys
 from collections.abc import Callable, Generator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from napari import current_viewer
 from napari.layers import Layer
 from napari.utils.notifications import Notification, NotificationSeverity, notification_manager, show_info
 from qtpy.QtCore import QTimer
+from qtpy.QtWidgets import QApplication
 
 from ..errors import LungSegError, ReadError
 from ..findings import has_finding
@@ -45,9 +48,9 @@ def to_layer(item: Item) -> LayerTuple:
     return labels_to_layer(item) if isinstance(item, LabelMap) else volume_to_layer(item)
 
 
-def add_item(viewer: Any, item: Item) -> Layer:
-    """Add a volume or a label map as a layer; a lazy volume is then filled in the background."""
-    layer = Layer.create(*to_layer(item))
+def add_item(viewer: Any, item: Item, layer: Layer | None = None) -> Layer:
+    """Add a volume or a label map as a layer (made already, or now); a lazy volume is then filled in the background."""
+    layer = layer or Layer.create(*to_layer(item))
     viewer.add_layer(layer)
     check_overlay(viewer, layer)
     if isinstance(item, Volume) and item.is_lazy:
@@ -67,7 +70,7 @@ def open_paths(
     added: list[tuple[Item, Layer]] = []
 
     def add(step: Progress) -> None:
-        added.extend((item, add_item(viewer, item)) for item in step.payload or ())
+        added.extend((item, add_item(viewer, item, layer)) for item, layer in step.payload or ())
 
     def done(errors: list[LungSegError]) -> None:
         inferred = [layer for item, layer in added if has_finding(item.findings, "labels-inferred")]
@@ -81,7 +84,22 @@ def open_paths(
         if len(paths) == 1 and len(added) == 1 and paths[0].is_file() and is_dicom(paths[0]):
             offer_series(viewer, paths[0])
 
-    return Job(lambda: read_steps(paths, modality, labels), on_progress=add, on_result=done, on_end=on_end)
+    return Job(lambda: layer_steps(paths, modality, labels), on_progress=add, on_result=done, on_end=on_end)
+
+
+def layer_steps(
+    paths: Sequence[Path], modality: Modality | None = None, labels: bool | None = None
+) -> Generator[Progress, None, list[LungSegError]]:
+    """`read_steps`, each payload as pairs of item and layer: making a layer takes napari longer than adding it."""
+    steps = read_steps(paths, modality, labels)
+    while True:
+        try:
+            step = next(steps)
+        except StopIteration as stop:
+            errors: list[LungSegError] = stop.value
+            return errors
+        for item in step.payload:
+            yield dataclasses.replace(step, payload=[(item, Layer.create(*to_layer(item)))])
 
 
 def read_steps(
@@ -204,7 +222,19 @@ def read_now(paths: Sequence[Path]) -> list[LayerTuple]:
     if not items:
         raise ReadError(f"{paths[0].name} holds no image that can be opened.")
     tell_findings(items)
-    return [to_layer(item) for item in items]
+    layers = [to_layer(item) for item in items]
+    if QApplication.instance() is not None:
+        QTimer.singleShot(0, lambda: _fill_shown(list(zip(items, layers, strict=True))))
+    return layers
+
+
+def _fill_shown(read: Sequence[tuple[Item, LayerTuple]]) -> None:
+    """Once the window runs: fill the lazy layers that it shows."""
+    viewer = current_viewer()
+    for item, (data, _, _) in read if viewer is not None else ():
+        layer = next((layer for layer in viewer.layers if layer.data is data), None)
+        if layer is not None and isinstance(item, Volume) and item.is_lazy:
+            fill(layer, item)
 
 
 _COLLECTED: list[Path] = []
