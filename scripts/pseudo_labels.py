@@ -3,7 +3,8 @@
     python scripts/pseudo_labels.py DATA MODEL.safetensors -o pseudo.npz --sheet pseudo.png
 
 A slice is kept where the network expects a Dice of at least 0.95 of itself and agrees with the threshold method (Dice of
-both lungs together ≥ 0.90), or where both find no lung at all: then it is a negative, as an abdomen is. ``--reject``
+both lungs together ≥ 0.90). Where the threshold method
+finds no lung, surely or in agreement with the network, the slice is a negative, as an abdomen is. ``--reject``
 names slices that a look at the sheet showed to be wrong.
 """
 
@@ -21,7 +22,7 @@ from skimage.transform import resize
 from train_bundled import CT, Samples, on_canvas
 
 from napari_lungseg import LungSegError, Volume, read, segment
-from napari_lungseg.segmentation.threshold import threshold_lungs
+from napari_lungseg.segmentation.threshold import threshold_confidence, threshold_lungs
 
 EXPECTED, AGREEMENT = 0.95, 0.90
 TILE = 160
@@ -52,8 +53,9 @@ def trusted(view: Volume, model: Path) -> tuple[np.ndarray, bool, str]:
     classic = threshold_lungs(view.array, view.geometry.spacing)
     expected = found.record["quality"][0]["expected_dice"]
     agreement = dice(found.array > 0, classic > 0)
-    if not found.array.any() and not classic.any():
-        return found.array, True, "no lung"
+    sure = threshold_confidence(view.array, view.geometry.spacing)[0] == 1.0
+    if not classic.any() and (sure or not found.array.any()):
+        return classic, True, "no lung"
     return found.array, expected >= EXPECTED and agreement >= AGREEMENT, f"{expected:.2f} {agreement:.2f}"
 
 
