@@ -178,6 +178,29 @@ AUGMENT = {
     ),
 }
 
+# For a last stage, near to what scans really look like.
+GENTLE = {
+    "ct": Augmentation(
+        rotation=8,
+        scale=(0.88, 1.14),
+        stretch=0.06,
+        elastic=0.008,
+        turn_over=0.05,
+        contrast=0.08,
+        brightness=0.03,
+        gamma=0.12,
+    ),
+    "xray": Augmentation(
+        rotation=8,
+        scale=(0.88, 1.14),
+        stretch=0.06,
+        elastic=0.008,
+        mirror=0.2,
+        contrast=0.15,
+        brightness=0.08,
+        gamma=0.25,
+    ),
+}
 PASTE: dict[str, list[tuple[paste.Change, float]]] = {
     "ct": [(paste.paste_gas, 0.3), (paste.paste_consolidation, 0.35), (paste.paste_effusion, 0.15)],
     "xray": [(paste.paste_opacity, 0.35), (paste.paste_clutter, 0.4)],
@@ -248,6 +271,9 @@ def train(arguments: argparse.Namespace) -> None:
         optimiser, arguments.lr, total_steps=arguments.steps + 1, pct_start=0.1
     )
     dice = smp.losses.DiceLoss("multiclass", classes=[1, 2], smooth=1.0)
+    if arguments.gentle:
+        AUGMENT[arguments.modality] = GENTLE[arguments.modality]
+        PASTE[arguments.modality] = [(change, probability / 2) for change, probability in PASTE[arguments.modality]]
     AUGMENT[arguments.modality] = replace(AUGMENT[arguments.modality], size=spec.preprocessing.size)
     print(f"{len(samples.cases)} training images, {len(set(val.cases)) if val else 0} validation cases", flush=True)
     started, running = time.monotonic(), 0.0
@@ -275,7 +301,7 @@ def train(arguments: argparse.Namespace) -> None:
             running = 0.0
             record = {"script": "scripts/train_bundled.py", "minutes": round(minutes, 1), "validation": figures}
             record |= {
-                k: str(v) if isinstance(v, Path) else v
+                k: v.name if isinstance(v, Path) else v
                 for k, v in vars(arguments).items()
                 if k not in ("data", "output")
             }
@@ -301,6 +327,7 @@ def main() -> None:
     parser.add_argument("--fold", default="", help="patient left out for the three-fold table; never shipped (CT)")
     parser.add_argument("--pseudo", type=Path, help="pseudo-labelled slices (CT)")
     parser.add_argument("--start-from", type=Path, help="model file with the first weights")
+    parser.add_argument("--gentle", action="store_true", help="milder changes, for a last stage")
     parser.add_argument("--permissive", action="store_true", help="only CC BY images (X-ray)")
     parser.add_argument("--licence", default="")
     parser.add_argument("--seed", type=int, default=0)
