@@ -145,6 +145,8 @@ def labels_to_layer(labels: LabelMap) -> LayerTuple:
         "colormap": label_colormap(labels.colours, array.dtype),
         "features": _features(labels.names),
         "opacity": 0.5,
+        # In 3-D a scan's brightest voxels would hide the lungs behind the ribs.
+        "blending": "translucent_no_depth",
     }
     return array[0] if labels.geometry.shape[0] == 1 else array, attributes, "labels"
 

@@ -152,7 +152,7 @@ class SegmentWidget(QScrollArea):
         self.job = Job(
             lambda: segmenting.segment_steps(request),
             on_progress=self._progress,
-            on_result=lambda labels: self._finished(request, labels),
+            on_result=lambda result: self._finished(request, *result),
             on_error=self._failed,
             on_end=self._ended,
         )
@@ -169,8 +169,9 @@ class SegmentWidget(QScrollArea):
         self._bar.setValue(step.done)
         self._message.setText(step.message)
 
-    def _finished(self, request: Request, labels: LabelMap) -> None:
-        self.result = segmenting.show_result(self.viewer, request, labels)
+    def _finished(self, request: Request, labels: LabelMap, layer: napari.layers.Labels) -> None:
+        segmenting.show_result(self.viewer, layer)
+        self.result = layer
         seconds = perf_counter() - self._started
         device = labels.record.get("device", "")
         self._time.setText(f"Took {seconds:.1f} s" + (f" on {device}" if device else ""))
@@ -211,6 +212,7 @@ class SegmentWidget(QScrollArea):
         self._message.setWordWrap(True)
         self._findings = QListWidget()
         self._findings.setWordWrap(True)
+        self._findings.setMaximumHeight(110)
         self._findings.setToolTip("What was noticed in this scan or its result")
         self._findings.setVisible(False)
         for widget in (self._bar, self._message, self._time, self._findings):
@@ -315,6 +317,7 @@ class SegmentWidget(QScrollArea):
         self._one_slice.setEnabled(image is not None and image.ndim == 3)
         if not running and image is not self._told_of:
             self._told_of = image
+            self._time.setText("")
             self._show_findings(tuple(image.metadata.get(KEY, {}).get("findings", ())) if image is not None else ())
 
     # Remembering

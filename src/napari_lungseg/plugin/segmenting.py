@@ -45,8 +45,8 @@ class Request:
         return str(self.image_id), "stack" if self.index is None else "slice"
 
 
-def segment_steps(request: Request) -> Generator[Progress, None, LabelMap]:
-    """Segment what was asked for; the same generator as on the command line runs inside."""
+def segment_steps(request: Request) -> Generator[Progress, None, tuple[LabelMap, Labels]]:
+    """Segment what was asked for; the same generator as on the command line runs inside. Returns labels and their layer."""
     yield Progress(0, 0, "Loading PyTorch (the first time takes some seconds) …")
     from ..segmentation.predict import iter_segment
 
@@ -55,7 +55,10 @@ def segment_steps(request: Request) -> Generator[Progress, None, LabelMap]:
     volume = layer_to_volume(request.facts, request.modality)
     part = volume if request.index is None else one_slice(volume, request.index)
     labels = yield from iter_segment(part, request.model, device=request.device, settings=request.settings)
-    return labels if request.index is None else spread(labels, volume, request.index)
+    if request.index is not None:
+        labels = spread(labels, volume, request.index)
+    # Here rather than in the window's thread: making a layer takes napari longer than adding it.
+    return labels, result_layer(request, labels)
 
 
 def one_slice(volume: Volume, index: int) -> Volume:
@@ -81,11 +84,8 @@ def spread(labels: LabelMap, volume: Volume, index: int) -> LabelMap:
     )
 
 
-def show_result(viewer: Any, request: Request, labels: LabelMap) -> Layer:
-    """Add the result as a Labels layer on its image's grid.
-
-    An earlier result of the same image is replaced, unless a hand has touched it; no other layer is changed.
-    """
+def result_layer(request: Request, labels: LabelMap) -> Labels:
+    """The Labels layer of a result, on its image's grid; it notices when a hand touches it."""
     data, attributes, kind = labels_to_layer(labels)
     facts = request.facts
     attributes |= {"scale": facts.scale, "translate": facts.translate, "units": facts.units}
@@ -95,16 +95,23 @@ def show_result(viewer: Any, request: Request, labels: LabelMap) -> Layer:
     stored = attributes["metadata"][KEY]
     stored |= {"result_of": request.target, "edited": False, "record": {**stored["record"], "image": facts.name}}
     layer = Layer.create(data, attributes, kind)
-    earlier = untouched_result(viewer, request.target)
-    if earlier is not None:
-        layer.name, layer.opacity, layer.visible = earlier.name, earlier.opacity, earlier.visible
-        index = viewer.layers.index(earlier)
-        viewer.layers.remove(earlier)
-        viewer.layers.insert(index, layer)
-    else:
-        viewer.add_layer(layer)
     watch_edits(layer)
     return layer
+
+
+def show_result(viewer: Any, layer: Labels) -> None:
+    """Add a result to the viewer.
+
+    An earlier result of the same image is replaced, unless a hand has touched it; no other layer is changed.
+    """
+    earlier = untouched_result(viewer, layer.metadata[KEY]["result_of"])
+    if earlier is None:
+        viewer.add_layer(layer)
+        return
+    layer.name, layer.opacity, layer.visible = earlier.name, earlier.opacity, earlier.visible
+    index = viewer.layers.index(earlier)
+    viewer.layers.remove(earlier)
+    viewer.layers.insert(index, layer)
 
 
 def untouched_result(viewer: Any, target: tuple[str, str]) -> Layer | None:
