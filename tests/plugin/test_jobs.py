@@ -120,3 +120,13 @@ def test_the_event_loop_stays_free_during_a_job(qtbot: Any) -> None:
     Job(lambda: counting(100, 0.01), on_progress=lambda step: None, on_end=lambda: ended.append(True))
     qtbot.waitUntil(lambda: bool(ended), timeout=20_000)
     assert len(gaps) > 20 and sorted(gaps)[int(0.9 * len(gaps))] < 200
+
+
+def test_when_napari_itself_aborts_the_generator_is_closed(qtbot: Any) -> None:
+    """As its closing window does, to every worker."""
+    closed, ended = threading.Event(), []
+    job = Job(lambda: counting(10_000, 0.005, closed), on_end=lambda: ended.append(True))
+    qtbot.wait(50)
+    job._worker.quit()
+    qtbot.waitUntil(lambda: bool(ended), timeout=20_000)
+    assert closed.is_set() and not job.is_running

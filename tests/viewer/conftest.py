@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -29,4 +30,5 @@ def viewer(display: None, make_napari_viewer: Any, tmp_path: Any, monkeypatch: p
     viewer = make_napari_viewer(show=True)
     viewer.window.resize(1200, 800)
     yield viewer
-    viewer.window.remove_dock_widget("all")
+    with suppress(RuntimeError):  # a test may have closed the window itself
+        viewer.window.remove_dock_widget("all")

@@ -158,10 +158,10 @@ def test_closing_the_widget_and_the_window_during_a_run(
     qtbot.waitUntil(network.closed.is_set, timeout=30_000)
 
 
-def test_both_samples_and_both_widgets_open(viewer: Any) -> None:
+def test_both_samples_and_both_widgets_open(viewer: Any, qtbot: Any) -> None:
     for sample in ("thorax_ct", "thorax_xray"):
         viewer.open_sample("napari-lungseg", sample)
     assert [type(layer) for layer in viewer.layers] == [Image, Labels, Image, Labels]
     for name in ("Segment lungs", "Open chest scan…"):
         _, widget = viewer.window.add_plugin_dock_widget("napari-lungseg", name)
-        assert widget.isVisible()
+        qtbot.waitUntil(widget.isVisible, timeout=30_000)

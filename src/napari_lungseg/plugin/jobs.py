@@ -56,7 +56,8 @@ class Job:
         self._on_error, self._on_end = on_error or report, on_end
         self._cancelled = threading.Event()
         self._running = True
-        self._worker = create_worker(_until_cancelled, make, self._cancelled)
+        self._steps = _until_cancelled(make, self._cancelled)
+        self._worker = create_worker(_relay, self._steps)
         self._worker.yielded.connect(self._progress)
         self._worker.returned.connect(self._end)
         # Aborted by napari itself, when its window closes: nothing is returned then.
@@ -95,6 +96,7 @@ class Job:
                 self._on_end()
 
     def _aborted(self) -> None:
+        self._steps.close()
         self._finish()
         if self._on_end is not None:
             self._on_end()
@@ -146,6 +148,11 @@ def waited_for(make: Callable[[], Steps]) -> Any:
 
 def _ignore(error: Exception) -> None:
     """Nobody is left to tell."""
+
+
+def _relay(steps: Generator[Progress, None, _Outcome]) -> Generator[Progress, None, _Outcome]:
+    """What napari's worker runs; the steps themselves stay within reach, to be closed when it is aborted."""
+    return (yield from steps)
 
 
 def _until_cancelled(make: Callable[[], Steps], cancelled: threading.Event) -> Generator[Progress, None, _Outcome]:
