@@ -3,8 +3,8 @@
     python scripts/seal_model.py TRAINED.safetensors src/napari_lungseg/models/pretrained/ct-lungs.safetensors \
         --licence "CC BY-NC 4.0" --expected-dice 0.95 --figure "test Dice"=0.97 --data "LUNG1-001, LUNG1-002 (train)"
 
-The figures come from ``benchmarks/accuracy.py``, the threshold from ``benchmarks/tune_quality.py``; the weights are not
-touched. `lungseg models` prints what stands here, and the model's card in the same folder says it in words.
+The figures come from ``benchmarks/accuracy.py``, the threshold from ``benchmarks/tune_quality.py``; the weights are
+not changed. `lungseg models` prints what stands here, and the model's card in the same folder says it in words.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from napari_lungseg.models import ARCHITECTURES
 from napari_lungseg.models.weights import read_spec, read_weights, save_model
 
 
@@ -37,7 +38,10 @@ def main() -> None:
     if arguments.expected_dice is not None:
         training["quality"] = {"expected_dice": arguments.expected_dice}
     sealed = replace(spec, licence=arguments.licence, training=training)
-    path = save_model(arguments.sealed, sealed, read_weights(arguments.trained))
+    build = ARCHITECTURES.resolve(spec.architecture)
+    used = build(in_channels=3 if spec.unit == "rgb" else 1, classes=spec.classes, **spec.options).state_dict()
+    weights = {name: tensor for name, tensor in read_weights(arguments.trained).items() if name in used}
+    path = save_model(arguments.sealed, sealed, weights)
     print(f"{path}: {path.stat().st_size / 1e6:.1f} MB")
 
 

@@ -30,13 +30,19 @@ def build_unet(
     of blocks.
     """
     import segmentation_models_pytorch as smp
+    from torch.nn import Identity
 
+    depth = len(decoder_channels)
     network: nn.Module = smp.Unet(
         encoder,
-        encoder_depth=len(decoder_channels),
+        encoder_depth=depth,
         encoder_weights=None,  # our own weights are loaded over these; nothing is ever downloaded here
         in_channels=in_channels,
         classes=classes,
         decoder_channels=tuple(decoder_channels),
     )
+    # A ResNet is built with all its stages, used or not; the unused would only weigh in the model file.
+    for stage in range(depth, 5):
+        if hasattr(network.encoder, f"layer{stage}"):
+            setattr(network.encoder, f"layer{stage}", Identity())
     return network
