@@ -1,4 +1,4 @@
-"""From a network's labels to lungs: one pass of connected components, then a few rules about each piece.
+"""From a network's labels to lungs: connected pieces, then a few rules about each.
 
 Background counts as pieces too, so a hole is a piece of background that reaches no edge, and a fragment of the right lung
 inside the left is a piece of the right lung: both are given to the neighbour they touch. Only the table of pieces is
@@ -15,6 +15,7 @@ import numpy as np
 
 from ..findings import Finding
 from ..volume import LUNG_NAMES, Geometry
+from .pieces import OUTSIDE, Pieces, find_pieces
 
 # A lung may come in two pieces (a band of consolidation, a tumour); smaller ones are bowel, stomach or noise. Shares of
 # the label's largest piece: in a stack, in one slice (where a lung's base often shows as islands), in a radiograph.
@@ -30,67 +31,8 @@ WRAPPED = 0.5
 # Two pieces this much alike in size are taken for two lungs when the network gave both one name.
 COMPARABLE = 0.2
 GAS_BELOW_HU = -925
-OUTSIDE = 1  # id of the background that the margin reaches: it holds the first voxel
 LARGEST_GAS_ML = 300.0
 MUCH = 0.1  # removing a larger share than this is told
-
-
-@dataclass
-class _Pieces:
-    """Connected pieces of a label array, background included; ids run from 1.
-
-    Parameters
-    ----------
-    ids : (z, y, x) id of each voxel's piece
-    labels, sizes : per id (entry 0 unused), the label and number of voxels
-    low, high : (n, 3) half-open bounding boxes
-    lateral, reach : (n,) and (n, 2): centroid and extent towards the patient's left, in the geometry's unit
-    margin : voxels of background added on each side of each axis
-    """
-
-    ids: np.ndarray
-    labels: np.ndarray
-    sizes: np.ndarray
-    low: np.ndarray
-    high: np.ndarray
-    lateral: np.ndarray
-    reach: np.ndarray
-    margin: tuple[int, int, int]
-
-    def largest(self, label: int) -> int:
-        """Id of the label's largest piece; 0 where it has none."""
-        sizes = np.where(self.labels == label, self.sizes, 0)
-        return int(sizes.argmax()) if sizes.any() else 0
-
-    def crop(self, piece: int) -> tuple[slice, ...]:
-        """The piece's box with a margin of one voxel."""
-        return tuple(
-            slice(max(0, int(a) - 1), int(b) + 1) for a, b in zip(self.low[piece], self.high[piece], strict=True)
-        )
-
-    def contacts(self, piece: int) -> dict[int, int]:
-        """Neighbours' ids with the number of voxel faces shared."""
-        ids = self.ids[self.crop(piece)]
-        mask = ids == piece
-        faces = [neighbours[m] for axis in range(3) for m, neighbours in _facing(mask, ids, axis)]
-        touched, counts = np.unique(np.concatenate(faces), return_counts=True)
-        return {int(i): int(n) for i, n in zip(touched, counts, strict=True) if i != piece}
-
-    def give(self, piece: int, target: int) -> None:
-        """Merge a piece into another."""
-        ids = self.ids[self.crop(piece)]
-        ids[ids == piece] = target
-        self.sizes[target] += self.sizes[piece]
-        self.sizes[piece] = 0
-        self.low[target] = np.minimum(self.low[target], self.low[piece])
-        self.high[target] = np.maximum(self.high[target], self.high[piece])
-
-
-def _facing(mask: np.ndarray, ids: np.ndarray, axis: int) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Pairs of views along an axis: a voxel's mask beside its neighbour's id, in both senses."""
-    before = tuple(slice(None, -1) if a == axis else slice(None) for a in range(3))
-    after = tuple(slice(1, None) if a == axis else slice(None) for a in range(3))
-    return [(mask[before], ids[after]), (mask[after], ids[before])]
 
 
 @dataclass(frozen=True)
@@ -172,7 +114,7 @@ def _clean(labels: np.ndarray, first: int, rules: _Rules, where: str) -> list[Fi
     if box is None:
         return []
     start = np.array([first + box[0].start, box[1].start, box[2].start])
-    pieces = _pieces(labels[box], start, rules.geometry)
+    pieces = find_pieces(labels[box], start, rules.geometry)
     found = _labelled(pieces)
     findings = _check_sides(pieces, rules, where)
     _remove_gas(pieces, start, rules)
@@ -185,7 +127,7 @@ def _clean(labels: np.ndarray, first: int, rules: _Rules, where: str) -> list[Fi
     return findings
 
 
-def _labelled(pieces: _Pieces) -> int:
+def _labelled(pieces: Pieces) -> int:
     return int(pieces.sizes[pieces.labels > 0].sum())
 
 
@@ -199,51 +141,14 @@ def _box(labels: np.ndarray) -> tuple[slice, slice, slice] | None:
     return z, y, x
 
 
-def _pieces(labels: np.ndarray, start: np.ndarray, geometry: Geometry) -> _Pieces:
-    """Connected pieces of the labels with a margin of background around; ``start`` is the index of their first voxel."""
-    import cc3d
-
-    # A hole in one slice must not drain through a margin above it.
-    margin = (int(len(labels) > 1), 1, 1)
-    # cc3d leaves zeros out, so labels are counted from 1 and background becomes a piece like any other.
-    padded = np.pad(labels, [(width, width) for width in margin])
-    padded += 1
-    ids, count = cc3d.connected_components(padded, connectivity=6, return_N=True)
-    table = cc3d.statistics(ids, no_slice_conversion=True)
-    boxes = np.asarray(table["bounding_boxes"], dtype=np.int64).reshape(-1, 6)
-    low, high = boxes[:, ::2].copy(), boxes[:, 1::2] + 1
-    step = np.asarray(geometry.direction)[2] * np.asarray(geometry.spacing)
-    offset = geometry.origin[2] + step @ (start - margin)
-    corners = np.stack([low * step, (high - 1) * step])
-    return _Pieces(
-        ids=ids,
-        labels=_labels_of(ids, padded, low, high, count),
-        sizes=np.asarray(table["voxel_counts"], dtype=np.int64),
-        low=low,
-        high=high,
-        lateral=offset + np.nan_to_num(table["centroids"]) @ step,
-        reach=np.stack([corners.min(0).sum(1), corners.max(0).sum(1)], axis=1) + offset,
-        margin=margin,
-    )
-
-
-def _labels_of(ids: np.ndarray, padded: np.ndarray, low: np.ndarray, high: np.ndarray, count: int) -> np.ndarray:
-    """Label of each piece, read at one of its voxels: in the first plane of its box it has one."""
-    found = np.zeros(count + 1, np.int64)
-    for piece in range(OUTSIDE + 1, count + 1):
-        plane = (low[piece, 0], slice(low[piece, 1], high[piece, 1]), slice(low[piece, 2], high[piece, 2]))
-        found[piece] = padded[plane].flat[np.argmax(ids[plane] == piece)] - 1
-    return found
-
-
-def _check_sides(pieces: _Pieces, rules: _Rules, where: str) -> list[Finding]:
+def _check_sides(pieces: Pieces, rules: _Rules, where: str) -> list[Finding]:
     """Hold right and left against patient coordinates; renames pieces."""
     if not (rules.right and rules.left):
         return []
     return _tell_apart(pieces, rules, where) or _swap_back(pieces, rules, where)
 
 
-def _tell_apart(pieces: _Pieces, rules: _Rules, where: str) -> list[Finding]:
+def _tell_apart(pieces: Pieces, rules: _Rules, where: str) -> list[Finding]:
     """Two lungs under one name, one on each side of the image, get the names of their sides."""
     lungs = np.flatnonzero(np.isin(pieces.labels, (rules.right, rules.left)))
     big = lungs[pieces.sizes[lungs] >= COMPARABLE * pieces.sizes[lungs].max(initial=0)]
@@ -261,7 +166,7 @@ def _tell_apart(pieces: _Pieces, rules: _Rules, where: str) -> list[Finding]:
     ]
 
 
-def _swap_back(pieces: _Pieces, rules: _Rules, where: str) -> list[Finding]:
+def _swap_back(pieces: Pieces, rules: _Rules, where: str) -> list[Finding]:
     """A right lung that lies wholly to the left of the left lung: the names are exchanged."""
     right, left = pieces.largest(rules.right), pieces.largest(rules.left)
     smaller = min(pieces.sizes[right], pieces.sizes[left]) if right and left else 0
@@ -282,7 +187,7 @@ def _swap_back(pieces: _Pieces, rules: _Rules, where: str) -> list[Finding]:
     ]
 
 
-def _remove_gas(pieces: _Pieces, start: np.ndarray, rules: _Rules) -> None:
+def _remove_gas(pieces: Pieces, start: np.ndarray, rules: _Rules) -> None:
     """Take free gas for background, where the image can tell."""
     if rules.image is None:
         return
@@ -296,7 +201,7 @@ def _remove_gas(pieces: _Pieces, start: np.ndarray, rules: _Rules) -> None:
             pieces.give(int(piece), OUTSIDE)
 
 
-def _settle(pieces: _Pieces, rules: _Rules) -> int:
+def _settle(pieces: Pieces, rules: _Rules) -> int:
     """Give every piece that cannot stay to a neighbour, small ones first, so that nested ones end in the right place.
 
     Returns
@@ -320,7 +225,7 @@ def _settle(pieces: _Pieces, rules: _Rules) -> int:
 
 
 def _target(
-    pieces: _Pieces, piece: int, label: int, touched: dict[int, int], mains: dict[int, int], rules: _Rules
+    pieces: Pieces, piece: int, label: int, touched: dict[int, int], mains: dict[int, int], rules: _Rules
 ) -> int:
     """Id of the neighbour that a piece goes to, or 0 where it stays."""
     lungs = {other: faces for other, faces in touched.items() if pieces.labels[other]}
@@ -336,7 +241,7 @@ def _target(
     return 0 if stays else max(outside, key=outside.__getitem__, default=nearest)
 
 
-def _on_own_side(pieces: _Pieces, piece: int, label: int, mains: dict[int, int], rules: _Rules) -> bool:
+def _on_own_side(pieces: Pieces, piece: int, label: int, mains: dict[int, int], rules: _Rules) -> bool:
     """Whether a piece of a lung lies nearer to its own lung than to the other, across the body."""
     if label not in (rules.right, rules.left):
         return True
