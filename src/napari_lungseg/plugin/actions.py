@@ -10,7 +10,8 @@ from napari.layers import Image, Labels
 
 from ..errors import InvalidVolumeError
 from ..volume import LEFT_LUNG, RIGHT_LUNG
-from .layers import KEY, label_colormap, unsigned
+from .appearance import label_colormap
+from .layers import KEY, unsigned
 
 
 def next_labelled_slice(viewer: Any, step: int = 1) -> bool:

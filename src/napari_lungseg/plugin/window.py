@@ -9,7 +9,8 @@ from weakref import WeakKeyDictionary, ref
 import numpy as np
 
 from ..volume import Geometry
-from .layers import KEY, LUNG_WINDOW_HU, axis_letters, layer_facts
+from .appearance import LUNG_WINDOW_HU
+from .layers import KEY, axis_letters, layer_facts
 
 # (low, high) in HU: centre and width are -600/1500, 40/400 and 400/1800, the usual presets of a chest CT.
 WINDOWS_HU: Mapping[str, tuple[float, float]] = {
