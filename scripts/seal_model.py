@@ -35,6 +35,7 @@ def main() -> None:
     arguments = parser.parse_args()
     spec = read_spec(arguments.trained)
     training: dict[str, Any] = dict(spec.training) | {"data": arguments.data, "figures": dict(arguments.figure)}
+    training |= {key: Path(training[key]).name for key in ("start_from", "pseudo") if training.get(key)}
     if arguments.expected_dice is not None:
         training["quality"] = {"expected_dice": arguments.expected_dice}
     sealed = replace(spec, licence=arguments.licence, training=training)
