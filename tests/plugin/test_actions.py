@@ -9,7 +9,14 @@ import pytest
 from napari.layers import Image, Labels
 
 from napari_lungseg.errors import InvalidVolumeError
-from napari_lungseg.plugin.actions import active_labels, convert_layer, next_labelled_slice, swap_lungs
+from napari_lungseg.plugin import actions, pacing
+from napari_lungseg.plugin.actions import (
+    active_labels,
+    convert_layer,
+    next_labelled_slice,
+    swap_lungs,
+    swapping_lungs,
+)
 from napari_lungseg.plugin.layers import layer_to_labels, layer_to_volume
 from napari_lungseg.plugin.opening import add_item
 
@@ -50,6 +57,23 @@ def test_swap_works_in_two_dimensions() -> None:
     layer = Labels(np.array([[1, 2, 0], [0, 3, 1]], np.uint8))
     swap_lungs(layer)
     assert np.array_equal(layer.data, [[2, 1, 0], [0, 3, 2]])
+
+
+def test_the_window_lives_while_lungs_are_swapped(qtbot: Any, model_viewer: Any, monkeypatch: Any) -> None:
+    layer = add_item(model_viewer, make_labels(make_volume()))
+    before = layer.data.copy()
+    layer.mode = "paint"
+    monkeypatch.setattr(pacing, "window_is_running", lambda: True)
+    monkeypatch.setattr(pacing, "MOMENT_S", 0.0)
+    monkeypatch.setattr(actions, "SWAPPED_AT_ONCE", 1)
+    ended: list[bool] = []
+    pacing.paced(swapping_lungs(layer), lambda: ended.append(True))
+    assert not ended and layer.mode == "pan_zoom"
+    qtbot.waitUntil(lambda: bool(ended))
+    assert layer.mode == "paint"
+    assert np.array_equal(layer.data == 1, before == 2) and np.array_equal(layer.data == 2, before == 1)
+    layer.undo()
+    assert np.array_equal(layer.data, before)
 
 
 def test_labels_become_an_image_and_back(model_viewer: Any) -> None:

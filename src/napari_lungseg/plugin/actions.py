@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Generator
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,8 @@ from ..errors import InvalidVolumeError
 from ..volume import LEFT_LUNG, RIGHT_LUNG
 from .appearance import label_colormap
 from .layers import KEY, unsigned
+
+SWAPPED_AT_ONCE = 2**18  # voxels looked at; some 20 ms
 
 
 def next_labelled_slice(viewer: Any, step: int = 1) -> bool:
@@ -35,20 +38,33 @@ def next_labelled_slice(viewer: Any, step: int = 1) -> bool:
 
 def swap_lungs(layer: Any) -> int:
     """Swap right and left lung in a Labels layer, as one step that undo takes back; returns the voxels changed."""
-    changed = 0
-    with layer.block_history():
-        # Slice by slice: the indices of all voxels at once would take more memory than the scan.
-        for index in range(layer.data.shape[0]) if layer.ndim == 3 else (None,):
-            part = np.asarray(layer.data if index is None else layer.data[index])
-            where = np.nonzero((part == RIGHT_LUNG) | (part == LEFT_LUNG))
-            if where[0].size == 0:
-                continue
-            values = (RIGHT_LUNG + LEFT_LUNG - part[where]).astype(part.dtype)
-            place = where if index is None else (np.full(where[0].size, index), *where)
-            layer.data_setitem(place, values, refresh=False)
-            changed += values.size
-    layer.refresh()
-    return changed
+    return sum(swapping_lungs(layer))
+
+
+def swapping_lungs(layer: Any) -> Generator[int, None, None]:
+    """`swap_lungs` bit by bit, yielding the voxels changed each time; the brush is laid down meanwhile."""
+    # Not ``editable = False``, at which napari forgets all that could be undone.
+    mode, layer.mode = layer.mode, "pan_zoom"
+    try:
+        with layer.block_history():
+            # The indices of all voxels at once would take more memory than the scan.
+            thick = max(1, SWAPPED_AT_ONCE * len(layer.data) // max(1, layer.data.size))
+            for first in range(0, len(layer.data), thick):
+                yield _swap(layer, first, first + thick)
+    finally:
+        layer.mode = mode
+        layer.refresh()
+
+
+def _swap(layer: Any, first: int, stop: int) -> int:
+    part = np.asarray(layer.data[first:stop])
+    lungs = (part == RIGHT_LUNG) | (part == LEFT_LUNG)
+    if not lungs.any():
+        return 0
+    where = np.nonzero(lungs)
+    values = (RIGHT_LUNG + LEFT_LUNG - part[where]).astype(part.dtype)
+    layer.data_setitem((where[0] + first, *where[1:]), values, refresh=False)
+    return int(values.size)
 
 
 def active_labels(viewer: Any) -> Any:

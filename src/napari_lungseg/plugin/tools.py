@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from functools import partial
 from typing import Any
 
@@ -13,6 +13,7 @@ from qtpy.QtWidgets import QCheckBox, QGridLayout, QGroupBox, QPushButton, QWidg
 from ..errors import LungSegError
 from . import actions
 from .jobs import report
+from .pacing import paced
 from .shortcuts import KEYS, Shortcuts
 from .window import WINDOWS_HU, apply_window, face_the_patient, knows, letters_of, show_from_the_front
 
@@ -28,6 +29,7 @@ class ViewTools(QGroupBox):
     def __init__(self, viewer: Any, parent: QWidget | None = None) -> None:
         super().__init__("View and correct", parent)
         self._viewer = viewer
+        self._swapping: Generator[int, None, None] | None = None
         commands: dict[str, Callable[[], object]] = {
             **{name: partial(self.show_window, name) for name in WINDOWS_HU},
             "front": lambda: show_from_the_front(viewer),
@@ -74,8 +76,10 @@ class ViewTools(QGroupBox):
         layer = actions.active_labels(self._viewer)
         if layer is None:
             show_info("No Labels layer is open.")
-        elif not actions.swap_lungs(layer):
-            show_info(f"{layer.name} holds neither right (1) nor left (2) lung.")
+        elif self._swapping is None or self._swapping.gi_frame is None:  # none is under way
+            self._swapping = actions.swapping_lungs(layer)
+            changed: list[int] = []
+            paced(map(changed.append, self._swapping), lambda: _tell_swapped(layer, sum(changed)))
 
     def convert(self) -> None:
         """Turn the active layer into the other kind."""
@@ -100,6 +104,11 @@ class ViewTools(QGroupBox):
         """Let go of the viewer."""
         self._shortcuts.remove()
         self._viewer.dims.events.ndisplay.disconnect(self._face)
+
+
+def _tell_swapped(layer: Labels, changed: int) -> None:
+    if not changed:
+        show_info(f"{layer.name} holds neither right (1) nor left (2) lung.")
 
 
 def _button(text: str, told: str, command: Callable[[], object]) -> QPushButton:
