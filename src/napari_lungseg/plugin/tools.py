@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator
 from functools import partial
+from inspect import GEN_CLOSED, getgeneratorstate
 from typing import Any
 
 from napari.layers import Image, Labels
@@ -76,7 +77,7 @@ class ViewTools(QGroupBox):
         layer = actions.active_labels(self._viewer)
         if layer is None:
             show_info("No Labels layer is open.")
-        elif self._swapping is None or self._swapping.gi_frame is None:  # none is under way
+        elif self._swapping is None or getgeneratorstate(self._swapping) == GEN_CLOSED:
             self._swapping = actions.swapping_lungs(layer)
             changed: list[int] = []
             paced(map(changed.append, self._swapping), lambda: _tell_swapped(layer, sum(changed)))
