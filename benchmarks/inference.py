@@ -17,6 +17,7 @@ import argparse
 import dataclasses
 import json
 import platform
+import resource
 import statistics
 import subprocess
 import sys
@@ -138,17 +139,21 @@ def peak_memory(model: str) -> dict[str, float]:
 
 def segment_big(model: Model) -> dict[str, float]:
     """What `peak_memory` runs."""
-    import resource
-
     block = scan(None, 60)
     array = np.resize(block.array, BIG)
     volume = dataclasses.replace(block, array=array, geometry=dataclasses.replace(block.geometry, shape=BIG))
     del block
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    before = peak_gb()
     seconds, _ = seconds_of(lambda: segment(volume, model, device="cpu"))
-    after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    unit = 1e9 if sys.platform == "darwin" else 1e6  # bytes there, kilobytes elsewhere
-    return {"peak_gb": after / unit, "before_gb": before / unit, "seconds": seconds}
+    return {"peak_gb": peak_gb(), "before_gb": before, "seconds": seconds}
+
+
+def peak_gb() -> float:
+    """Most memory that this process has held, GB."""
+    status = Path("/proc/self/status")
+    if status.exists():  # what getrusage tells on Linux includes the parent, whose memory a new process starts with
+        return next(int(line.split()[1]) / 1e6 for line in status.read_text().splitlines() if line.startswith("VmHWM"))
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1e9 if sys.platform == "darwin" else 1e6)
 
 
 def report(volume: Volume, model: Model, arguments: argparse.Namespace) -> dict[str, Any]:
