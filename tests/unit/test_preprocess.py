@@ -69,3 +69,13 @@ def test_the_way_back_puts_labels_where_they_came_from() -> None:
     inside = (slice(61, 139), slice(101, 259))
     assert labels.dtype == torch.uint8
     assert (labels[0][inside] == truth[inside]).float().mean() > 0.985
+
+
+def test_a_thin_chest_wall_around_large_lungs_is_body() -> None:
+    slices = torch.full((1, 512, 512), -1000, dtype=torch.int16)
+    slices[0, 120:400, 60:450] = 40
+    slices[0, 134:386, 74:230] = -870  # walls of 14 pixels, about 12 mm
+    slices[0, 134:386, 280:436] = -870
+    top, bottom, left, right = body_boxes(slices)[0]
+    assert top <= 120 and bottom >= 400
+    assert left <= 60 and right >= 450

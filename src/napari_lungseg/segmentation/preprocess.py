@@ -16,7 +16,7 @@ Box = tuple[int, int, int, int]
 BODY_HU = -500
 # A body seen at this many pixels a side still shows its outline; tables and blankets are thin there.
 _COARSE = 128
-_THIN = 5
+_THIN = 3  # coarse pixels, about 12 mm: more would take a thin patient's chest wall away too
 # Larger images are thinned before their percentiles are taken; a hundred thousand pixels tell them well enough.
 _PERCENTILE_PIXELS = 100_000
 
@@ -33,7 +33,7 @@ def body_boxes(slices: torch.Tensor) -> list[Box]:
     ``(top, bottom, left, right)`` per slice, half-open, in pixels; the whole slice where no body is seen.
     """
     rows, columns = slices.shape[1:]
-    step = max(1, -(-max(rows, columns) // _COARSE))
+    step = max(1, max(rows, columns) // _COARSE)
     coarse = (slices[:, ::step, ::step] > BODY_HU).float()[:, None]
     thin = min(_THIN, *(size - 1 + size % 2 for size in coarse.shape[-2:]))
     eroded = 1 - functional.max_pool2d(1 - coarse, thin, stride=1, padding=thin // 2)
