@@ -163,3 +163,11 @@ def test_a_damaged_model_is_one_sentence(lungseg, tmp_path):
     assert len(done.err.strip().splitlines()) == 1
     assert "mine.safetensors" in done.err
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("name", ["labels.jpg", "labels.xyz"])
+def test_an_output_that_ends_like_a_file_of_no_known_kind_is_refused(lungseg, models, tmp_path, name):
+    outcome = lungseg("segment", radiograph(tmp_path), "-o", tmp_path / name, "--model", models["xray"])
+    assert outcome.code == 2
+    assert name in outcome.err and ".nii.gz" in outcome.err
+    assert not (tmp_path / name).exists()

@@ -23,7 +23,7 @@ class Outputs:
     Raises
     ------
     WriteError
-        When one file is to hold the labels of several inputs.
+        When one file is to hold the labels of several inputs, or its suffix is no format that can be written.
     """
 
     def __init__(self, inputs: Sequence[Path], out: Path, suffix: str, overwrite: bool) -> None:
@@ -31,6 +31,11 @@ class Outputs:
         self._out, self._suffix, self._overwrite = out, suffix, overwrite
         self._is_file = bool(suffix_of(out, WRITERS)) and not out.is_dir()
         self._taken: set[Path] = set()
+        if not self._is_file and not out.is_dir() and re.fullmatch(r"\.[A-Za-z]{2,5}", out.suffix):
+            raise WriteError(
+                f"{out.name!r} ends like a file, but labels cannot be written as {out.suffix}. "
+                f"End it with {', '.join(WRITERS)}, or name a folder."
+            )
         if self._is_file and len(inputs) > 1:
             raise WriteError(f"{out.name!r} is one file, but {len(inputs)} inputs are given; name a folder instead.")
 

@@ -215,8 +215,8 @@ def _doubt_confidence(values: LungStatistics, spec: ModelSpec, where: str) -> Fi
         return None
     return Finding(
         "low-confidence",
-        f"The model is unsure of its outline{where}: it expects a Dice of {values.expected_dice:.3f} of itself, "
-        f"where results worth trusting reach {wanted:.3f}. Look at it before use.",
+        f"The result{where} may be wrong: the model expects a Dice of {values.expected_dice:.3f} of itself, "
+        f"under the {wanted:.3f} of results worth trusting. Look at it before use.",
     )
 
 
