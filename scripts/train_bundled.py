@@ -230,7 +230,7 @@ def dice_per_case(network: torch.nn.Module, samples: Samples, size: tuple[int, i
         )
         with torch.inference_mode(), torch.autocast("cpu", dtype=torch.bfloat16):
             scores = network(images.to(memory_format=torch.channels_last))
-        found = from_network(scores.float(), [box] * len(images), CANVAS)
+        found = from_network(scores.float(), [box] * len(images), CANVAS, Preprocessing(size=size))
         for case, got, true in zip(
             samples.cases[start : start + 16], found, samples.labels[start : start + 16], strict=True
         ):

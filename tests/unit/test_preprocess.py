@@ -63,7 +63,7 @@ def test_the_way_back_puts_labels_where_they_came_from() -> None:
     dark = images < 0.3
     left_half = torch.arange(128) < 64
     scores = torch.stack([~dark, dark & left_half, dark & ~left_half], 1).float()
-    labels = from_network(scores, boxes, (200, 300))
+    labels = from_network(scores, boxes, (200, 300), steps)
     truth = torch.zeros(200, 300, dtype=torch.uint8)
     truth[80:120, 120:150], truth[90:110, 200:240] = 1, 2
     inside = (slice(61, 139), slice(101, 259))
@@ -79,3 +79,21 @@ def test_a_thin_chest_wall_around_large_lungs_is_body() -> None:
     top, bottom, left, right = body_boxes(slices)[0]
     assert top <= 120 and bottom >= 400
     assert left <= 60 and right >= 450
+
+
+def test_padding_keeps_the_aspect_and_the_way_back_is_exact() -> None:
+    image = torch.zeros(1, 60, 180)
+    image[0, 20:50, 90:170] = 1
+    steps = Preprocessing(size=(96, 96), window=(0, 1), fit="pad")
+    boxes = boxes_of(image, steps)
+    seen = to_network(image, boxes, steps)
+    assert seen.shape == (1, 1, 96, 96)
+    assert not seen[0, 0, :32].any() and not seen[0, 0, 64:].any()
+    labels = from_network(torch.cat([1 - seen, seen], 1), boxes, (60, 180), steps)
+    assert ((labels[0] > 0) == (image[0] > 0.5)).float().mean() > 0.99
+
+
+def test_a_black_border_is_cropped_and_a_blank_picture_kept() -> None:
+    pictures = torch.zeros(2, 100, 140)
+    pictures[0, 10:80, 25:130] = torch.rand(70, 105, generator=torch.Generator().manual_seed(1)) * 200 + 20
+    assert boxes_of(pictures, Preprocessing(crop_border=True)) == [(10, 80, 25, 130), (0, 100, 0, 140)]

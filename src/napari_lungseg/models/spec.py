@@ -15,7 +15,7 @@ SPEC_FORMAT = 1
 
 @dataclass(frozen=True)
 class Preprocessing:
-    """From physical units to the network's input; the crop is squashed to its shape, whatever its own.
+    """From physical units to the network's input.
 
     Parameters
     ----------
@@ -23,12 +23,17 @@ class Preprocessing:
     window : (low, high) clip range in the model's unit, mapped to 0…1; None: the ``percentiles`` of each image
     percentiles : (low, high) that become 0 and 1 where there is no window
     crop_body : whether each slice is cropped to the body first
+    crop_border : whether the blank borders of each picture are cropped away first
+    fit : ``"squash"`` the crop to the network's shape, whatever its own, ``"pad"`` it so that its aspect is kept,
+        or ``"lungmask"``: crop to the body and resize there and back just as lungmask does
     """
 
     size: tuple[int, int] = (256, 256)
     window: tuple[float, float] | None = None
     percentiles: tuple[float, float] = (0.5, 99.5)
     crop_body: bool = False
+    crop_border: bool = False
+    fit: str = "squash"
 
 
 @dataclass(frozen=True)

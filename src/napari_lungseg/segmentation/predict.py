@@ -236,7 +236,7 @@ class _Run:
             boxes = boxes_of(slices, self.spec.preprocessing)
             images = to_network(slices, boxes, self.spec.preprocessing)
             scores = self._scores(images.to(memory_format=torch.channels_last))
-            labels = from_network(scores, boxes, (slices.shape[1], slices.shape[2]))
+            labels = from_network(scores, boxes, (slices.shape[1], slices.shape[2]), self.spec.preprocessing)
             return labels.cpu().numpy(), _evidence(scores).cpu().numpy()
 
     def _scores(self, images: torch.Tensor) -> torch.Tensor:

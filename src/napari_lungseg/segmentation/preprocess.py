@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from torch.nn import functional
+
+from . import lungmask_fit
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -19,6 +21,7 @@ _COARSE = 128
 _THIN = 3  # coarse pixels, about 12 mm: more would take a thin patient's chest wall away too
 # Larger images are thinned before their percentiles are taken; a hundred thousand pixels tell them well enough.
 _PERCENTILE_PIXELS = 100_000
+_BLANK = 0.05  # of the picture's range
 
 
 def body_boxes(slices: torch.Tensor) -> list[Box]:
@@ -63,10 +66,31 @@ def _box(span: Sequence[int], step: int, rows: int, columns: int) -> Box:
     )
 
 
+def border_boxes(slices: torch.Tensor) -> list[Box]:
+    """Find what lies within the blank borders of pictures: (n, y, x) or (n, y, x, 3) → one box each.
+
+    A row or column is blank where its values differ by less than a twentieth of the picture's range; a picture that is
+    blank all over is kept whole.
+    """
+    rows, columns = slices.shape[1:3]
+    boxes = []
+    for image in slices.float():
+        grey = image if image.ndim == 2 else image.mean(-1)
+        least = _BLANK * float(grey.max() - grey.min())
+        used = [(grey.amax(axis) - grey.amin(axis)) > least for axis in (1, 0)]
+        (top, bottom), (left, right) = (_span(axis[None])[0].tolist() for axis in used)
+        boxes.append((top, bottom, left, right) if bottom > top and right > left else (0, rows, 0, columns))
+    return boxes
+
+
 def boxes_of(slices: torch.Tensor, steps: Preprocessing) -> list[Box]:
-    """Part of each slice that the network sees: the body where the model wants that, else everything."""
+    """Part of each slice that the network sees: the body, or what borders leave, where the model wants that."""
+    if steps.fit == "lungmask":
+        return lungmask_fit.body_boxes(slices)
     if steps.crop_body:
         return body_boxes(slices)
+    if steps.crop_border:
+        return border_boxes(slices)
     rows, columns = slices.shape[1:3]
     return [(0, rows, 0, columns)] * len(slices)
 
@@ -84,12 +108,33 @@ def to_network(slices: torch.Tensor, boxes: Sequence[Box], steps: Preprocessing)
     -------
     (n, channels, rows, columns) float32 of ``steps.size``
     """
+    if steps.fit == "lungmask":
+        return lungmask_fit.to_network(slices, boxes, steps)
     prepared = []
     for image, (top, bottom, left, right) in zip(slices, boxes, strict=True):
         channels = image[None] if image.ndim == 2 else image.movedim(-1, 0)
         crop = _normalise(channels[:, top:bottom, left:right].float(), steps)
-        prepared.append(functional.interpolate(crop[None], size=steps.size, mode="bilinear", antialias=True))
+        inner = fit_into(crop.shape[-2:], steps)
+        resized = functional.interpolate(crop[None], size=inner.size, mode="bilinear", antialias=True)
+        prepared.append(functional.pad(resized, inner.margins) if any(inner.margins) else resized)
     return torch.cat(prepared)
+
+
+class Fitted(NamedTuple):
+    """Where a crop lies in the network's input: its size there and what is padded left, right, above and below."""
+
+    size: tuple[int, int]
+    margins: tuple[int, int, int, int] = (0, 0, 0, 0)
+
+
+def fit_into(crop: Sequence[int], steps: Preprocessing) -> Fitted:
+    """Where a crop of (rows, columns) pixels comes to lie in the network's input."""
+    if steps.fit != "pad":
+        return Fitted(steps.size)
+    scale = min(steps.size[0] / crop[0], steps.size[1] / crop[1])
+    rows, columns = (max(1, min(round(scale * side), size)) for side, size in zip(crop, steps.size, strict=True))
+    above, left = (steps.size[0] - rows) // 2, (steps.size[1] - columns) // 2
+    return Fitted((rows, columns), (left, steps.size[1] - columns - left, above, steps.size[0] - rows - above))
 
 
 def _normalise(crop: torch.Tensor, steps: Preprocessing) -> torch.Tensor:
@@ -104,7 +149,9 @@ def _normalise(crop: torch.Tensor, steps: Preprocessing) -> torch.Tensor:
     return ((crop - low) / max(high - low, 1e-6)).clamp_(0, 1)
 
 
-def from_network(scores: torch.Tensor, boxes: Sequence[Box], shape: tuple[int, int]) -> torch.Tensor:
+def from_network(
+    scores: torch.Tensor, boxes: Sequence[Box], shape: tuple[int, int], steps: Preprocessing
+) -> torch.Tensor:
     """Resize class scores back into their boxes and take the best class.
 
     Parameters
@@ -112,15 +159,21 @@ def from_network(scores: torch.Tensor, boxes: Sequence[Box], shape: tuple[int, i
     scores : (n, classes, rows, columns)
     boxes : one per slice
     shape : (y, x) of the slices
+    steps : of the model
 
     Returns
     -------
     (n, y, x) uint8 labels; 0 outside the box
     """
+    if steps.fit == "lungmask":
+        return lungmask_fit.from_network(scores, boxes, shape)
     labels = torch.zeros((len(scores), *shape), dtype=torch.uint8, device=scores.device)
     for label, score, (top, bottom, left, right) in zip(labels, scores, boxes, strict=True):
         size = (bottom - top, right - left)
-        resized = functional.interpolate(score[None], size=size, mode="bilinear", antialias=True)[0]
+        inner = fit_into(size, steps)
+        above, before = inner.margins[2], inner.margins[0]
+        seen = score[None, :, above : above + inner.size[0], before : before + inner.size[1]]
+        resized = functional.interpolate(seen, size=size, mode="bilinear", antialias=True)[0]
         label[top:bottom, left:right] = best_class(resized)
     return labels
 
