@@ -1,4 +1,4 @@
-"""A model is one ``.safetensors`` file: weights in half precision, the `ModelSpec` as JSON in its header."""
+"""A model is one ``.safetensors`` file: weights, as a rule in half precision, and the `ModelSpec` as JSON in its header."""
 
 from __future__ import annotations
 
@@ -16,21 +16,22 @@ if TYPE_CHECKING:
 HEADER_KEY = "napari_lungseg"
 
 
-def save_model(path: str | Path, spec: ModelSpec, weights: Mapping[str, torch.Tensor]) -> Path:
+def save_model(path: str | Path, spec: ModelSpec, weights: Mapping[str, torch.Tensor], *, half: bool = True) -> Path:
     """Write a model file; nothing is left under ``path`` if that fails.
 
     Parameters
     ----------
     path : ends in ``.safetensors``
     spec : what the weights are
-    weights : of the network, as from ``state_dict()``; floating-point tensors are stored in half precision
+    weights : of the network, as from ``state_dict()``
+    half : whether floating-point tensors are stored in half precision, or as they are
     """
     import torch
     from safetensors.torch import save_file
 
     target = Path(path)
     stored = {
-        name: (tensor.to(torch.float16) if tensor.is_floating_point() else tensor).contiguous().cpu()
+        name: (tensor.to(torch.float16) if half and tensor.is_floating_point() else tensor).contiguous().cpu()
         for name, tensor in weights.items()
     }
     with replacing(target) as partial:
