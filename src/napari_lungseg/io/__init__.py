@@ -44,6 +44,7 @@ READERS = Table(
         ".jpeg": _RASTER,
         ".tif": _RASTER,
         ".tiff": _RASTER,
+        ".gif": _RASTER,
     },
 )
 

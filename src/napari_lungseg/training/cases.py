@@ -123,7 +123,7 @@ def _by_key(paths: Iterable[Path], key: Callable[[str], str]) -> tuple[dict[str,
     for path in paths:
         name = key(stem_of(path))
         if name in table:
-            told = f"{path.name} and {table[name].name} are both called {name!r}; the first is left out."
+            told = f"{table[name].name} and {path.name} are both called {name!r}; the second is left out."
             doubled.append(Finding("same-name", told))
         else:
             table[name] = path

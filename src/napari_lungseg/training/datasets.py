@@ -17,6 +17,8 @@ import numpy as np
 
 from ..errors import LungSegError, TrainingDataError
 from ..findings import Finding
+from ..io import suffix_of
+from ..io.infer import hu_offset
 from ..registry import Table
 from ..volume import LEFT_LUNG, LUNG_NAMES, RIGHT_LUNG, Modality, Unit, Volume
 from .cases import PARTS, Case, Found, LayoutError
@@ -25,18 +27,31 @@ from .splits import FRACTIONS, read_splits, split_by_patient
 
 __all__ = ["LAYOUTS", "Case", "DataSet", "find_dataset"]
 
-_HERE = "napari_lungseg.training.layouts"
+_HERE = "napari_lungseg.training"
 LAYOUTS = Table(
     "layout of a data set",
     {
-        "split-csv": f"{_HERE}:find_split_csv",
-        "folders": f"{_HERE}:find_folders",
+        "split-csv": f"{_HERE}.layouts:find_split_csv",
+        "montgomery": f"{_HERE}.public_layouts:find_montgomery",
+        "shenzhen": f"{_HERE}.public_layouts:find_shenzhen",
+        "merged": f"{_HERE}.public_layouts:find_merged",
+        "jsrt": f"{_HERE}.public_layouts:find_jsrt",
+        "isic": f"{_HERE}.public_layouts:find_isic",
+        "finding-lungs": f"{_HERE}.public_layouts:find_finding_lungs",
+        "images-tr": f"{_HERE}.layouts:find_image_tree",
+        "ct-seg": f"{_HERE}.layouts:find_volume_pairs",
+        "folders": f"{_HERE}.layouts:find_folders",
+        "unlabelled": f"{_HERE}.layouts:find_unlabelled",
     },
 )
 """Name → function from a folder to what was `Found` there; it raises `LayoutError` for another layout. Tried in order."""
 
-# So many files, evenly spread, are looked at to see what a data set holds.
-_LOOKED_AT = 8
+# Never guessed: a folder whose masks are not recognised must not pass for one without any.
+_ASKED_FOR = ("unlabelled",)
+
+# So many cases, evenly spread, are looked at to see what a data set holds; of volumes fewer, which take seconds each.
+_PICTURES_SEEN, _VOLUMES_SEEN = 8, 2
+_PICTURES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".gif")
 
 
 @dataclass(frozen=True)
@@ -51,6 +66,7 @@ class DataSet:
     names : label → name
     modality, unit : of the images
     problems : what was left out, and what may be wrong
+    offset : what is added to a CT that is not stored in Hounsfield units, or None
     """
 
     path: Path
@@ -60,6 +76,7 @@ class DataSet:
     modality: Modality
     unit: Unit
     problems: tuple[Finding, ...] = ()
+    offset: float | None = None
 
     def read(self, case: Case) -> tuple[Volume, np.ndarray | None]:
         """The scan in the standard view, loaded, and its labels.
@@ -74,12 +91,17 @@ class DataSet:
         ReadError, TrainingDataError
             When a file cannot be read, or image and masks do not fit each other.
         """
-        volume, labels, _ = read_case(case, self.modality, self.names)
+        volume, labels, _ = self.examine(case)
+        return volume, labels
+
+    def examine(self, case: Case) -> tuple[Volume, np.ndarray | None, tuple[Finding, ...]]:
+        """As `read`, with what was noticed about the masks."""
+        volume, labels, noticed = read_case(case, self.modality, self.names, self.offset)
         if volume.unit != self.unit:
             raise TrainingDataError(
                 f"{case.image.name} is in {volume.unit}, but the data set is in {self.unit}; leave it out or convert it."
             )
-        return volume, labels
+        return volume, labels, noticed
 
     def part(self, name: str) -> tuple[Case, ...]:
         """The cases of ``"train"``, ``"val"`` or ``"test"``; "" for those not yet split."""
@@ -120,7 +142,7 @@ def find_dataset(
     folder = Path(path)
     if not folder.exists():
         raise TrainingDataError(f"There is no data set at {folder.name!r}; check the path.")
-    name, found = _auto(folder) if layout == "auto" else (layout, LAYOUTS.resolve(layout)(folder))
+    name, found = _auto(folder) if layout == "auto" else (layout, _asked(folder, layout))
     if not found.cases:
         raise TrainingDataError(f"{folder.name} has layout {name}, but no usable case. {_first(found.problems)}")
     cases, problems = found.cases, [*found.problems]
@@ -130,14 +152,24 @@ def find_dataset(
         cases, told = _assigned(cases, Path(split_file))
         problems += told
     problems += _about_parts(cases)
-    kind, unit, told = _judged(cases, modality or found.modality)
+    kind, unit, offset, told = _judged(cases, modality or found.modality)
     names = found.names if found.names is not None else _names_of(cases, kind)
-    return DataSet(folder, name, cases, names, kind, unit, (*problems, *told))
+    return DataSet(folder, name, cases, names, kind, unit, (*problems, *told), offset)
+
+
+def _asked(folder: Path, layout: str) -> Found:
+    try:
+        found: Found = LAYOUTS.resolve(layout)(folder)
+    except LayoutError as error:
+        raise TrainingDataError(f"{folder.name} does not have layout {layout}, which expects {error}.") from error
+    return found
 
 
 def _auto(folder: Path) -> tuple[str, Found]:
     expected = []
     for name in LAYOUTS:
+        if name in _ASKED_FOR:
+            continue
         try:
             return name, LAYOUTS.resolve(name)(folder)
         except LayoutError as error:
@@ -199,29 +231,36 @@ def _about_parts(cases: Sequence[Case]) -> list[Finding]:
     return problems + [Finding("empty-part", f"The split has no case in {part!r}.") for part in missing]
 
 
-def spread(cases: Sequence[Case], count: int = _LOOKED_AT) -> list[Case]:
-    """Up to ``count`` cases, evenly spread over the data set."""
+def spread(cases: Sequence[Case], count: int | None = None) -> list[Case]:
+    """Up to ``count`` cases, evenly spread over the data set; None: as many as tell what it holds."""
+    if count is None:
+        pictures = all(suffix_of(case.image) in _PICTURES for case in cases)
+        count = _PICTURES_SEEN if pictures else _VOLUMES_SEEN
     picks = np.unique(np.linspace(0, len(cases) - 1, min(count, len(cases))).round().astype(int))
     return [cases[pick] for pick in picks]
 
 
-def _judged(cases: Sequence[Case], modality: Modality | None) -> tuple[Modality, Unit, list[Finding]]:
-    """Modality and unit of most of the images looked at."""
-    kinds: Counter[tuple[Modality, Unit]] = Counter()
+def _judged(cases: Sequence[Case], modality: Modality | None) -> tuple[Modality, Unit, float | None, list[Finding]]:
+    """Modality and unit of most of the images looked at, and the offset that makes them Hounsfield units."""
+    kinds: Counter[tuple[Modality, Unit, float | None]] = Counter()
     reasons = []
     for case in spread(cases):
         try:
             volume = read_image(case, modality)
+            kinds[volume.modality, volume.unit, hu_offset(volume)] += 1
         except LungSegError as error:
             reasons.append(str(error))
-        else:
-            kinds[volume.modality, volume.unit] += 1
     if not kinds:
         raise TrainingDataError(f"None of the {len(reasons)} images looked at can be read. {reasons[0]}")
-    (kind, unit), _ = kinds.most_common(1)[0]
-    mixed = ", ".join(f"{count} {kind} in {unit}" for (kind, unit), count in kinds.most_common())
-    told = f"The images are not of one kind: of {sum(kinds.values())} looked at, {mixed}; taken as {kind}."
-    return kind, unit, [Finding("mixed-images", told)] if len(kinds) > 1 else []
+    (kind, unit, offset), _ = kinds.most_common(1)[0]
+    problems = []
+    if len({kind for kind, _, _ in kinds}) > 1:
+        mixed = ", ".join(f"{count} {kind}" for (kind, _, _), count in kinds.most_common())
+        problems.append(Finding("mixed-images", f"Not all images are of one kind ({mixed} seen); taken as {kind}."))
+    if offset is not None:
+        told = f"The images are stored with an offset; {offset:+.0f} is added to every voxel to reach Hounsfield units."
+        problems.append(Finding("offset-applied", told))
+    return kind, "HU" if offset is not None else unit, offset, problems
 
 
 def _names_of(cases: Sequence[Case], modality: Modality) -> dict[int, str]:

@@ -12,7 +12,8 @@ import numpy as np
 from ..errors import TrainingDataError
 from ..findings import Finding
 from ..io import read
-from ..io.infer import apply_offset, hu_offset
+from ..io.infer import apply_offset
+from ..io.jsrt import read_jsrt
 from ..volume import LEFT_LUNG, RIGHT_LUNG, LabelMap, Modality, Reorientation, Volume
 from .cases import Case
 
@@ -20,8 +21,8 @@ from .cases import Case
 _SAME_GRID_MM = 0.1
 
 
-def read_image(case: Case, modality: Modality | None = None) -> Volume:
-    """The image as its file has it: a CT in Hounsfield units where an offset is apparent, squashed pixels restored.
+def read_image(case: Case, modality: Modality | None = None, offset: float | None = None) -> Volume:
+    """The image as its file has it, but for squashed pixels, and an offset added to a CT without Hounsfield units.
 
     Raises
     ------
@@ -30,12 +31,14 @@ def read_image(case: Case, modality: Modality | None = None) -> Volume:
     TrainingDataError
         When it holds several images, or a label map.
     """
+    if case.image.suffix.lower() == ".img":
+        return read_jsrt(case.image)
     items = read(case.image, modality=modality, labels=False)
     if len(items) != 1:
         raise TrainingDataError(f"{case.image.name} holds {len(items)} images; a case is one. Name a single series.")
     volume = cast("Volume", items[0])  # labels=False makes it one
-    if hu_offset(volume) is not None:
-        volume = apply_offset(volume)
+    if offset is not None and volume.modality == "ct" and volume.unit == "a.u.":
+        volume = apply_offset(volume, offset)
     return volume if case.aspect is None else _unsquashed(volume, case.aspect)
 
 
@@ -52,7 +55,7 @@ def _unsquashed(volume: Volume, aspect: float) -> Volume:
 
 
 def read_case(
-    case: Case, modality: Modality | None, allowed: Collection[int]
+    case: Case, modality: Modality | None, allowed: Collection[int], offset: float | None = None
 ) -> tuple[Volume, np.ndarray | None, tuple[Finding, ...]]:
     """The image and its labels, loaded, in the standard view.
 
@@ -61,6 +64,7 @@ def read_case(
     case : what to read
     modality : of the image, or None to judge by its values
     allowed : labels that may occur, without 0
+    offset : what is added to a CT that is not in Hounsfield units, or None
 
     Returns
     -------
@@ -73,7 +77,7 @@ def read_case(
     TrainingDataError
         When image and masks do not fit each other, or a mask holds other values than labels.
     """
-    image = read_image(case, modality)
+    image = read_image(case, modality, offset)
     view, turn = image.load().reoriented()
     if not case.masks:
         return view, None, ()
