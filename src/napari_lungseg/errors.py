@@ -35,6 +35,10 @@ class ModelFileError(LungSegError):
     """A model file that is damaged or was made by something else."""
 
 
+class FetchError(LungSegError):
+    """Weights that are not on this computer, or could not be fetched."""
+
+
 class TrainingDataError(LungSegError):
     """Training data that cannot be learned from."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import sys
 from functools import partial
 from pathlib import Path
 
@@ -27,7 +28,8 @@ def theirs():
     """The package lungmask, which the tests and benchmarks compare with; its import changes global filters."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("warnings.filterwarnings", lambda *_, **__: None)
-        yield pytest.importorskip("lungmask.mask", reason="lungmask is not installed: pip install lungmask")
+        pytest.importorskip("lungmask.mask", reason="lungmask is not installed: pip install lungmask")
+    return sys.modules["lungmask.mask"]
 
 
 def published_like(path: Path, build, classes: int, volume: np.ndarray) -> Path:

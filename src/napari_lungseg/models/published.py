@@ -21,7 +21,8 @@ class Offer:
     convert : ``"package.module:function"`` that makes the network's ``state_dict`` of the published one
     megabytes : to be fetched, about
     build : ``"package.module:function"`` that builds the network; "" takes the spec's architecture from the table
-    needs : package without which the network cannot be built, and "" where this one is enough
+    needs : package without which the network cannot be built; "" where this one is enough
+    cure : how that is installed
     """
 
     spec: ModelSpec
@@ -31,6 +32,7 @@ class Offer:
     megabytes: int
     build: str = ""
     needs: str = ""
+    cure: str = ""
 
     @property
     def filename(self) -> str:
