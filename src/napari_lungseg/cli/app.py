@@ -10,6 +10,7 @@ from cyclopts import App, Group, Parameter
 from ..errors import LungSegError, ReadError
 from ..segmentation.predict import SegmentSettings
 from . import show
+from .data import data
 from .flags import flags_of, settings_from
 
 if TYPE_CHECKING:
@@ -214,6 +215,9 @@ def measure(
     volume: Any = items[0]
     _give(take(volume, _labels(labels)), out, as_json)
     return 0
+
+
+app.command(data)
 
 
 @app.command
