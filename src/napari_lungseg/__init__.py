@@ -9,6 +9,7 @@ from importlib import import_module
 
 TYPE_CHECKING = False  # checkers take it for true; importing `typing` would be most of this package's import time
 if TYPE_CHECKING:
+    from .analysis.evaluation import EvaluateSettings, evaluate_cases
     from .analysis.measure import measure
     from .analysis.metrics import evaluate
     from .analysis.table import Table
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     __version__: str
 
 _ORIGINS = {
+    "EvaluateSettings": "analysis.evaluation",
     "Finding": "findings",
     "Geometry": "volume",
     "LabelMap": "volume",
@@ -32,6 +34,7 @@ _ORIGINS = {
     "Table": "analysis.table",
     "Volume": "volume",
     "evaluate": "analysis.metrics",
+    "evaluate_cases": "analysis.evaluation",
     "iter_segment": "segmentation.predict",
     "list_models": "models.catalog",
     "load_model": "models.catalog",
@@ -42,6 +45,7 @@ _ORIGINS = {
 }
 
 __all__ = [
+    "EvaluateSettings",
     "Finding",
     "Geometry",
     "LabelMap",
@@ -52,6 +56,7 @@ __all__ = [
     "Volume",
     "__version__",
     "evaluate",
+    "evaluate_cases",
     "iter_segment",
     "list_models",
     "load_model",

@@ -52,6 +52,21 @@ def test_boxes_by_hand():
     assert row["predicted_volume"] == row["reference_volume"] == pytest.approx(4 * 6 * 6 * math.prod(SPACING) / 1000)
 
 
+def test_counts_are_over_the_whole_image_and_differences_have_a_sign():
+    reference, predicted = np.zeros((2, 5, 12, 14), np.uint8)
+    reference[1:3, 2:8, 3:7] = 1  # 48 voxels
+    predicted[1:3, 2:8, 4:7] = 1  # 36 of them
+    predicted[4, 0, 0:6] = 1  # and 6 elsewhere
+    row = row_of(evaluate(label_map(predicted, {1: "box"}), label_map(reference, {1: "box"})), "box")
+    assert row["sensitivity"] == pytest.approx(36 / 48)
+    assert row["precision"] == pytest.approx(36 / 42)
+    total = 5 * 12 * 14
+    assert row["accuracy"] == pytest.approx((total - 12 - 6) / total)
+    assert row["background_iou"] == pytest.approx((total - 54) / (total - 36))
+    assert row["volume_difference"] == pytest.approx(-6 * math.prod(SPACING) / 1000)
+    assert row["relative_difference"] == pytest.approx(-6 / 48)
+
+
 def test_every_axis_counts_with_its_own_spacing():
     for axis, step in enumerate(SPACING):
         reference = np.zeros((9, 9, 9), np.uint8)
@@ -89,6 +104,12 @@ def test_agrees_with_monai(two_maps, flat):
         assert row["hd95"] == pytest.approx(float(hd95), rel=1e-5, abs=1e-5)
         assert row["assd"] == pytest.approx(float(assd), rel=1e-5, abs=1e-5)
         assert row["nsd"] == pytest.approx(float(nsd), abs=1e-6)
+        counts = metrics.get_confusion_matrix(one, other, include_background=True)
+        for ours_name, theirs in (("sensitivity", "sensitivity"), ("precision", "precision"), ("accuracy", "accuracy")):
+            value = metrics.compute_confusion_matrix_metric(theirs, counts)
+            assert row[ours_name] == pytest.approx(float(value), abs=1e-6)
+        rest = metrics.compute_iou(1 - one, 1 - other, include_background=True)
+        assert row["background_iou"] == pytest.approx(float(rest), abs=1e-6)
     assert flat or max(ours.column("hd95")) > 1  # there was something to measure
 
 
@@ -99,7 +120,7 @@ def test_a_perfect_prediction_is_perfect_and_both_is_the_union(two_maps):
     swapped = dataclasses.replace(reference, array=np.array([0, 2, 1], np.uint8)[reference.array])
     table = evaluate(swapped, reference)
     assert [row["dice"] for row in table] == [0, 0, 1]  # right and left swapped, together right
-    assert [row["label"] for row in table] == [1, 2, 0]
+    assert [row["label"] for row in table] == [1, 2, None]  # 0 is background, not a union
 
 
 def test_empty_labels_are_defined():
@@ -109,10 +130,14 @@ def test_empty_labels_are_defined():
     missing = row_of(evaluate(label_map(empty), label_map(one)), "right lung")
     assert (missing["dice"], missing["iou"], missing["nsd"]) == (0, 0, 0)
     assert (missing["hd95"], missing["assd"]) == (math.inf, math.inf)
+    assert (missing["sensitivity"], missing["precision"], missing["relative_difference"]) == (0, 0, -1)
     invented = row_of(evaluate(label_map(one), label_map(empty)), "right lung")
     assert (invented["dice"], invented["hd95"]) == (0, math.inf)
+    assert (invented["sensitivity"], invented["precision"], invented["relative_difference"]) == (0, 0, math.inf)
     absent = row_of(evaluate(label_map(one), label_map(one)), "left lung")
     assert (absent["dice"], absent["iou"], absent["nsd"], absent["hd95"], absent["assd"]) == (1, 1, 1, 0, 0)
+    assert (absent["sensitivity"], absent["precision"], absent["accuracy"]) == (1, 1, 1)
+    assert (absent["relative_difference"], absent["volume_difference"]) == (0, 0)
 
 
 def test_different_grids_are_refused_with_both_described():
@@ -145,6 +170,9 @@ def test_a_flat_map_has_an_area_and_an_outline():
     assert table.units["reference_area"] == "mm2"
     row = row_of(table, "right lung")
     assert row["reference_area"] == pytest.approx(144 * 0.7 * 1.3)
+    assert row["area_difference"] == pytest.approx(-16 * 0.7 * 1.3)
+    assert row["relative_difference"] == pytest.approx(-16 / 144)
+    assert row["accuracy"] == pytest.approx(1 - 16 / 400)
     assert row["assd"] > 0
 
 

@@ -58,7 +58,7 @@ def volume(region: Region) -> float:
 
 @quantity("area")
 def area(region: Region) -> float:
-    """Area of the shadow on a radiograph."""
+    """Area of the shadow on a radiograph, or of a single slice."""
     return size_of(region.mask, region.geometry, flat=True)
 
 
@@ -85,8 +85,9 @@ def measure(volume: Volume, labels: LabelMap) -> Table:
     Returns
     -------
     Table
-        One row per label and one for their union ("both", or "all" of more than two); for a stack of radiographs,
-        that for each frame. Columns: frame, label, name and `MEASURES`; volumes of scans, areas of radiographs.
+        One row per label and one for their union ("both", or "all" of more than two; its label is None); for a stack
+        of radiographs, that for each frame. Columns: frame, label, name and `MEASURES`; volumes of scans, areas of
+        radiographs, and of a scan of one slice both.
 
     Raises
     ------
@@ -96,9 +97,9 @@ def measure(volume: Volume, labels: LabelMap) -> Table:
     _check_grid(volume, labels)
     image, label_array = np.asarray(volume.array), np.asarray(labels.array)
     chosen = {name: MEASURES.resolve(name) for name in MEASURES}
-    chosen = {
-        name: entry for name, entry in chosen.items() if entry.applies(flat=volume.is_frames, intensity=volume.unit)
-    }
+    # The volume of a single slice is that of what the slice stands for; its area says more.
+    flat = volume.is_frames if volume.is_frames or volume.geometry.shape[0] > 1 else None
+    chosen = {name: entry for name, entry in chosen.items() if entry.applies(flat=flat, intensity=volume.unit)}
 
     def subject(cut: slice, grid: Geometry, label: int | None) -> Region:
         mask = region_of(label_array[cut], label)

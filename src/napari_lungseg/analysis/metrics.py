@@ -9,6 +9,7 @@ shares are 0 and distances infinite. A single slice and each frame of a stack of
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -36,10 +37,17 @@ METRICS = NameTable(
         "hd95": "napari_lungseg.analysis.metrics:hd95",
         "assd": "napari_lungseg.analysis.metrics:assd",
         "nsd": "napari_lungseg.analysis.metrics:nsd",
+        "sensitivity": "napari_lungseg.analysis.metrics:sensitivity",
+        "precision": "napari_lungseg.analysis.metrics:precision",
+        "accuracy": "napari_lungseg.analysis.metrics:accuracy",
+        "background_iou": "napari_lungseg.analysis.metrics:background_iou",
         "predicted_volume": "napari_lungseg.analysis.metrics:predicted_volume",
         "reference_volume": "napari_lungseg.analysis.metrics:reference_volume",
         "predicted_area": "napari_lungseg.analysis.metrics:predicted_area",
         "reference_area": "napari_lungseg.analysis.metrics:reference_area",
+        "volume_difference": "napari_lungseg.analysis.metrics:volume_difference",
+        "area_difference": "napari_lungseg.analysis.metrics:area_difference",
+        "relative_difference": "napari_lungseg.analysis.metrics:relative_difference",
     },
 )
 
@@ -66,6 +74,24 @@ class Comparison:
     def is_flat(self) -> bool:
         """Whether the grid is one slice, whose surface is its outline."""
         return self.geometry.shape[0] == 1
+
+    @property
+    def common(self) -> int:
+        """Voxels that both masks hold."""
+        return int((self.predicted & self.reference).sum())
+
+    @property
+    def outside(self) -> int:
+        """Voxels of the whole grid, not of the crop, that neither mask holds."""
+        return math.prod(self.geometry.shape) - int((self.predicted | self.reference).sum())
+
+    def sizes(self, *, flat: bool) -> tuple[float, float]:
+        """Size of the prediction and of the reference, mm² or ml (pixels where the grid has no spacing)."""
+        first = self.offset[0]
+        one, other = (
+            size_of(mask, self.geometry, flat=flat, first_slice=first) for mask in (self.predicted, self.reference)
+        )
+        return one, other
 
     @cached_property
     def distances(self) -> tuple[np.ndarray, np.ndarray]:
@@ -100,14 +126,14 @@ def positions_of(index: np.ndarray, geometry: Geometry) -> np.ndarray:
 def dice(pair: Comparison) -> float:
     """Dice: twice the common voxels over the sum of both."""
     total = int(pair.predicted.sum()) + int(pair.reference.sum())
-    return 2 * int((pair.predicted & pair.reference).sum()) / total if total else 1.0
+    return 2 * pair.common / total if total else 1.0
 
 
 @quantity("share")
 def iou(pair: Comparison) -> float:
     """Intersection over union (Jaccard)."""
     union = int((pair.predicted | pair.reference).sum())
-    return int((pair.predicted & pair.reference).sum()) / union if union else 1.0
+    return pair.common / union if union else 1.0
 
 
 @quantity("length")
@@ -136,28 +162,78 @@ def nsd(pair: Comparison) -> float:
     return float((both <= pair.tolerance).mean()) if len(both) else 1.0
 
 
+@quantity("share")
+def sensitivity(pair: Comparison) -> float:
+    """Sensitivity (recall): share of the reference that is predicted; 0 where only the prediction holds the label."""
+    total = int(pair.reference.sum())
+    return pair.common / total if total else float(not pair.predicted.any())
+
+
+@quantity("share")
+def precision(pair: Comparison) -> float:
+    """Precision: share of the prediction that is in the reference; 0 where only the reference holds the label."""
+    total = int(pair.predicted.sum())
+    return pair.common / total if total else float(not pair.reference.any())
+
+
+@quantity("share")
+def accuracy(pair: Comparison) -> float:
+    """Pixel accuracy: share of the whole image, background included, in which both agree about this label."""
+    return (pair.common + pair.outside) / math.prod(pair.geometry.shape)
+
+
+@quantity("share")
+def background_iou(pair: Comparison) -> float:
+    """IoU of what is outside the label, over the whole image."""
+    total = math.prod(pair.geometry.shape) - pair.common
+    return pair.outside / total if total else 1.0
+
+
 @quantity("volume")
 def predicted_volume(pair: Comparison) -> float:
     """Volume of the prediction."""
-    return size_of(pair.predicted, pair.geometry, flat=False, first_slice=pair.offset[0])
+    return pair.sizes(flat=False)[0]
 
 
 @quantity("volume")
 def reference_volume(pair: Comparison) -> float:
     """Volume of the reference."""
-    return size_of(pair.reference, pair.geometry, flat=False, first_slice=pair.offset[0])
+    return pair.sizes(flat=False)[1]
 
 
 @quantity("area")
 def predicted_area(pair: Comparison) -> float:
     """Area of the prediction."""
-    return size_of(pair.predicted, pair.geometry, flat=True)
+    return pair.sizes(flat=True)[0]
 
 
 @quantity("area")
 def reference_area(pair: Comparison) -> float:
     """Area of the reference."""
-    return size_of(pair.reference, pair.geometry, flat=True)
+    return pair.sizes(flat=True)[1]
+
+
+@quantity("volume")
+def volume_difference(pair: Comparison) -> float:
+    """Volume of the prediction less that of the reference: positive where too much was predicted."""
+    predicted, reference = pair.sizes(flat=False)
+    return predicted - reference
+
+
+@quantity("area")
+def area_difference(pair: Comparison) -> float:
+    """Area of the prediction less that of the reference: positive where too much was predicted."""
+    predicted, reference = pair.sizes(flat=True)
+    return predicted - reference
+
+
+@quantity("share")
+def relative_difference(pair: Comparison) -> float:
+    """Volume (or area) difference as a share of the reference: −0.1 is a tenth too little; infinite without one."""
+    predicted, reference = pair.sizes(flat=pair.is_flat)
+    if reference == 0:
+        return 0.0 if predicted == 0 else float("inf")
+    return (predicted - reference) / reference
 
 
 def evaluate(predicted: LabelMap, reference: LabelMap, *, tolerance: float = NSD_TOLERANCE) -> Table:
@@ -171,8 +247,8 @@ def evaluate(predicted: LabelMap, reference: LabelMap, *, tolerance: float = NSD
     Returns
     -------
     Table
-        One row per label and one for their union ("both", or "all" of more than two); for a stack of radiographs,
-        that for each frame. Columns: frame, label, name and `METRICS`.
+        One row per label and one for their union ("both", or "all" of more than two; its label is None); for a stack
+        of radiographs, that for each frame. Columns: frame, label, name and `METRICS`.
 
     Raises
     ------

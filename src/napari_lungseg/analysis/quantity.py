@@ -29,10 +29,10 @@ class Quantity:
         """Compute it."""
         return self.compute(subject)
 
-    def applies(self, *, flat: bool, intensity: str = "") -> bool:
-        """Whether it has a meaning for a flat image or a volume, whose voxels have the unit ``intensity``."""
+    def applies(self, *, flat: bool | None, intensity: str = "") -> bool:
+        """Whether it has a meaning for a flat image or a volume (None: for both), with voxels of unit ``intensity``."""
         if self.dimension in ("area", "volume"):
-            return flat == (self.dimension == "area")
+            return flat is None or flat == (self.dimension == "area")
         return self.dimension != "intensity" or intensity not in ("", "rgb")
 
     def unit(self, geometry: Geometry, intensity: str = "") -> str:

@@ -69,7 +69,7 @@ def tabulate(
     subject: Callable[[slice, Geometry, int | None], Any],
     intensity: str = "",
 ) -> Table:
-    """A table with one row per region and one column per quantity.
+    """A table with one row per region and one column per quantity; the union's label is None (0 is background).
 
     Parameters
     ----------
@@ -87,7 +87,7 @@ def tabulate(
         for label in [*labels, None] if len(labels) > 1 else labels:
             of = subject(cut, grid, label)
             values = tuple(entry(of) for entry in quantities.values())
-            rows.append((number, label or 0, name_of(label, names, len(labels)), *values))
+            rows.append((number, label, name_of(label, names, len(labels)), *values))
     units = {name: entry.unit(geometry, intensity) for name, entry in quantities.items()}
     first = 0 if len(parts) > 1 else 1  # one image needs no number
     columns = (*REGION_COLUMNS, *quantities)[first:]

@@ -121,5 +121,34 @@ class Table:
         return [tuple(row[k] for row in self.rows) for k in range(len(self.columns))]
 
 
+def joined(tables: Mapping[str, Table], heading: str) -> Table:
+    """Tables under each other, with what each is of in front.
+
+    A column that one lacks stays empty there. Where a column has another unit in a later table (pixels after mm), that
+    table's values get a column of their own, so that no two units meet in one.
+
+    Parameters
+    ----------
+    tables : what each is of → table
+    heading : of the column in front
+    """
+    units: dict[str, str] = {}
+    rows: list[dict[str, Any]] = []
+    for of, table in tables.items():
+        named = {name: _apart(name, table.units.get(name, ""), units) for name in table.columns}
+        rows += [{heading: of} | {named[name]: value for name, value in row.items()} for row in table]
+    columns = tuple(dict.fromkeys([heading, *(name for row in rows for name in row)]))
+    held = {name: unit for name, unit in units.items() if unit}
+    return Table(columns, tuple(tuple(row.get(name) for name in columns) for row in rows), held)
+
+
+def _apart(name: str, unit: str, units: dict[str, str]) -> str:
+    """The column for values of this unit: the name itself, or one that says the unit where the name has another."""
+    if units.setdefault(name, unit) == unit:
+        return name
+    units[f"{name}_{unit}"] = ""
+    return f"{name}_{unit}"
+
+
 def _plain(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias, cast
 
 from cyclopts import App, Group, Parameter
 
+from ..analysis.evaluation import EvaluateSettings
 from ..errors import LungSegError, ReadError
 from ..segmentation.predict import SegmentSettings
 from . import show
@@ -18,8 +19,10 @@ if TYPE_CHECKING:
     from ..volume import LabelMap, Volume
 
     SegmentFlags = SegmentSettings
+    EvaluateFlags = EvaluateSettings
 else:
     SegmentFlags = flags_of(SegmentSettings)
+    EvaluateFlags = flags_of(EvaluateSettings)
 
 Modality: TypeAlias = Literal["ct", "xray", "photo"]
 Format: TypeAlias = Literal["nii.gz", "nii", "mha", "nrrd", "seg.nrrd", "tif", "png"]
@@ -167,26 +170,47 @@ def models(*, as_json: Json = False) -> int:
 
 @app.command
 def evaluate(
-    predicted: Path, reference: Path, /, *, tolerance: float = 2.0, out: Out | None = None, as_json: Json = False
+    path: Path,
+    reference: Path | None = None,
+    /,
+    *,
+    model: str | None = None,
+    layout: str = "auto",
+    split: Literal["test", "val", "train", "all"] = "test",
+    split_file: Path | None = None,
+    limit: int | None = None,
+    device: str = "auto",
+    out: Out | None = None,
+    as_json: Json = False,
+    settings: Annotated[EvaluateFlags, Parameter(name="*", group=_SETTINGS)] = EvaluateFlags(),  # noqa: B008 - frozen
 ) -> int:
-    """Compare predicted labels with a reference on the same grid.
+    """Compare predicted labels with a reference, or say how good a model is on a data set.
 
     Parameters
     ----------
-    predicted : Path
-        Label map.
+    path : Path
+        Predicted label map, or a folder of them; with --model a data set.
     reference : Path
-        Label map on the same grid.
-    tolerance : float
-        Of NSD, in mm (pixels where the images have no spacing).
+        Label map on the same grid, or a folder of them with the same names (endings like -labels or _mask may differ).
+    model : str
+        Segment every case of the data set with this model first: a bundled name or a .safetensors file.
+    layout : str
+        Of the data set.
+    split : str
+        Which part of the data set.
+    split_file : Path
+        CSV that says which case is in which part.
+    limit : int
+        At most so many cases.
+    device : str
+        For --model: auto, cpu, cuda, cuda:1 … or mps.
     out : Path
-        Write the table to this .csv, .json or .parquet file too.
+        Folder for cases.csv, summary.json and report.html; or a .csv, .json or .parquet file for the rows of all cases.
     """
-    from ..analysis.metrics import evaluate as compare
+    from .evaluating import Sources, evaluate_all
 
-    table = compare(_labels(predicted), _labels(reference), tolerance=tolerance)
-    _give(table, out, as_json)
-    return 0
+    sources = Sources(path, reference, model, layout, split, split_file, limit, device)
+    return evaluate_all(sources, settings_from(settings, EvaluateSettings), out, as_json)
 
 
 @app.command

@@ -8,12 +8,11 @@ import sys
 from collections.abc import Callable, Sequence
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from . import show
 
 if TYPE_CHECKING:
-    from ..analysis.table import Table
     from ..volume import LabelMap, Volume
 
 _BINDINGS = ("PyQt6", "PySide6", "PyQt5", "PySide2")
@@ -22,6 +21,7 @@ _BINDINGS = ("PyQt6", "PySide6", "PyQt5", "PySide2")
 def run_demo(out: Path, *, device: str = "auto", napari: bool = True) -> int:
     """Segment both phantoms, write everything into ``out``, and open napari where there is a display."""
     from ..analysis.metrics import evaluate
+    from ..analysis.table import joined
     from ..io import write
     from ..phantom import thorax_ct, thorax_xray
     from ..segmentation.predict import iter_segment
@@ -42,7 +42,7 @@ def run_demo(out: Path, *, device: str = "auto", napari: bool = True) -> int:
             [write(volume, out / f"{kind}-phantom.nii.gz"), write(labels, out / f"{kind}-phantom-labels.nii.gz")]
         )
     picture = save_picture(panels, {label: label_colour(label) for label in LUNG_NAMES}, out / "demo.png")
-    table = joined(tables)
+    table = joined(tables, "image")
     table.write(out / "demo.csv")
     show.table(table)
     for path in (*(path for pair in opened for path in pair), picture, out / "demo.csv"):
@@ -50,19 +50,6 @@ def run_demo(out: Path, *, device: str = "auto", napari: bool = True) -> int:
     if napari:
         open_napari(opened)
     return 0
-
-
-def joined(tables: dict[str, Table]) -> Table:
-    """Tables under each other, with what each is of in front; a column that one lacks stays empty there."""
-    from ..analysis.table import Table
-
-    columns = list(dict.fromkeys(name for table in tables.values() for name in table.columns))
-    units: dict[str, str] = {}
-    rows: list[tuple[Any, ...]] = []
-    for kind, table in tables.items():
-        units |= table.units
-        rows += [(kind, *(row.get(name) for name in columns)) for row in table]
-    return Table(("image", *columns), tuple(rows), units)
 
 
 def why_no_window() -> str:

@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 
 Result = TypeVar("Result")
 
+# A turned table of more rows than this would be wider than a window.
+_UPRIGHT = 8
+
 
 def line(text: str) -> None:
     """One line of result; never broken, so that a path can be copied."""
@@ -31,6 +34,11 @@ def error(text: str) -> None:
     """One line on the error stream."""
     console = Console(file=sys.stderr, highlight=False, soft_wrap=True)
     console.print(f"[bold red]lungseg:[/] {escape(' '.join(text.split()))}")
+
+
+def note(text: str) -> None:
+    """One line beside the result, on the error stream, so that the standard output stays what a program expects."""
+    Console(file=sys.stderr, highlight=False, soft_wrap=True).print(text, markup=False)
 
 
 def error_about(path: Path, problem: LungSegError) -> None:
@@ -66,6 +74,22 @@ def table(values: Table) -> None:
     for row in values.rows:
         shown.add_row(*(_cell(value) for value in row))
     _print_table(shown)
+
+
+def upright(values: Table) -> None:
+    """A table of few rows and many columns, turned: one line per column, one column per row's name."""
+    from ..analysis.table import Table
+
+    if "frame" in values.columns or len(values) > _UPRIGHT:
+        table(values)
+        return
+    lines = [
+        (f"{name.replace('_', ' ')} ({values.units[name]})" if name in values.units else name.replace("_", " "),
+         *values.column(name))
+        for name in values.columns
+        if name not in ("label", "name")
+    ]  # fmt: skip
+    table(Table(("metric", *values.column("name")), tuple(lines)))
 
 
 def rows(columns: Iterable[str], lines: Iterable[Iterable[str]]) -> None:

@@ -1,0 +1,172 @@
+"""An evaluation as files: rows per case, means with intervals, and a page to look at."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+from collections.abc import Mapping, Sequence
+from html import escape
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..volume import label_colour
+from .regions import REGION_COLUMNS
+from .summary import CASE
+
+if TYPE_CHECKING:
+    from .cuts import Cut
+    from .evaluation import Evaluation
+    from .table import Table
+
+CASES, SUMMARY, PAGE = "cases.csv", "summary.json", "report.html"
+# Sizes say how large a lung is, not how good a result is.
+_NOT_DRAWN = ("predicted_", "reference_")
+_COLUMNS, _PER_ROW = 4, 3
+_UNION = "#444444"
+_STYLE = """
+body { font: 15px/1.5 system-ui, sans-serif; max-width: 75em; margin: 2em auto; padding: 0 1em; color: #222; }
+table { border-collapse: collapse; font-size: 13px; } td, th { padding: .2em .8em .2em 0; text-align: right; }
+th { border-bottom: 1px solid #888; } td.text, th.text { text-align: left; } img { max-width: 100%; }
+"""
+
+
+def write_report(evaluation: Evaluation, folder: Path) -> list[Path]:
+    """Write ``cases.csv``, ``summary.json`` and ``report.html`` (self-contained) into a folder, each complete or not at all.
+
+    Returns
+    -------
+    list of Path
+        The files.
+    """
+    from ..io.atomic import replacing
+
+    cases, summary, page = (folder / name for name in (CASES, SUMMARY, PAGE))
+    evaluation.cases.write(cases)
+    with replacing(summary) as temporary:
+        temporary.write_text(json.dumps(as_json(evaluation), indent=2, allow_nan=False) + "\n", encoding="utf-8")
+    with replacing(page) as temporary:
+        temporary.write_text(page_of(evaluation), encoding="utf-8")
+    return [cases, summary, page]
+
+
+def as_json(evaluation: Evaluation) -> dict[str, Any]:
+    """The summary for machines: how it was done, means with intervals, and what failed."""
+    return {
+        **evaluation.record,
+        "summary": evaluation.summary.records(),
+        "failed": dict(evaluation.failed),
+    }
+
+
+def page_of(evaluation: Evaluation) -> str:
+    """One HTML page that needs nothing beside it: figures, distributions and the worst cases."""
+    count = len({row[CASE] for row in evaluation.cases})
+    parts = [
+        f"<p>{count} case(s). {escape(_sentence(evaluation.record))}</p>",
+        _picture(_distributions(evaluation.cases), "Each dot is a case; boxes hold the middle half. Infinite distances "
+                 "are not drawn."),
+        _html_table(evaluation.summary),
+    ]  # fmt: skip
+    if evaluation.worst:
+        legend = "The slice in which most voxels differ; solid: prediction, dashed: reference."
+        parts.append("<h2>The worst cases</h2>" + _picture(_pictures(evaluation.worst), legend))
+    if evaluation.failed:
+        lines = "".join(f"<li>{escape(name)}: {escape(why)}</li>" for name, why in evaluation.failed.items())
+        parts.append(f"<h2>Not compared</h2><ul>{lines}</ul>")
+    head = f'<!doctype html><html lang="en"><meta charset="utf-8"><title>Evaluation</title><style>{_STYLE}</style>'
+    return f"{head}<h1>Evaluation</h1>{''.join(parts)}</html>\n"
+
+
+def _sentence(record: Mapping[str, Any]) -> str:
+    return "; ".join(f"{name}: {value}" for name, value in record.items()) + "."
+
+
+def _picture(figure: Any, legend: str) -> str:
+    held = io.BytesIO()
+    figure.savefig(held, format="png", dpi=100)
+    text = base64.b64encode(held.getvalue()).decode("ascii")
+    return f'<figure><img src="data:image/png;base64,{text}"><figcaption>{escape(legend)}</figcaption></figure>'
+
+
+def _figure(width: float, height: float) -> Any:
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height), layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def _distributions(cases: Table) -> Any:
+    """A panel per metric, a box with its cases per label."""
+    metrics = [name for name in cases.columns if name not in (CASE, *REGION_COLUMNS)]
+    metrics = [name for name in metrics if not name.startswith(_NOT_DRAWN)]
+    rows = list(cases)
+    regions = list(dict.fromkeys((row["label"], row["name"]) for row in rows))
+    down = -(-len(metrics) // _COLUMNS)
+    figure = _figure(3.6 * _COLUMNS, 2.8 * down)
+    panels = figure.subplots(down, _COLUMNS, squeeze=False).ravel()
+    for panel, metric in zip(panels, metrics, strict=False):
+        unit = cases.units.get(metric, "")
+        panel.set_title(f"{metric.replace('_', ' ')} ({unit})" if unit else metric.replace("_", " "), fontsize=10)
+        for place, (label, name) in enumerate(regions):
+            values = [row[metric] for row in rows if (row["label"], row["name"]) == (label, name)]
+            _strip(panel, place, [value for value in values if value is not None and np.isfinite(value)], label)
+        panel.set_xticks(range(len(regions)), [name for _, name in regions], fontsize=8)
+    for panel in panels[len(metrics) :]:
+        panel.set_axis_off()
+    return figure
+
+
+def _strip(panel: Any, place: int, values: Sequence[float], label: int | None) -> None:
+    """A box and its dots, moved aside by the same small steps every time."""
+    if not values:
+        return
+    colour = label_colour(label) if label else _UNION
+    panel.boxplot([values], positions=[place], widths=0.5, showfliers=False, medianprops={"color": "black"})
+    aside = place + 0.18 * np.sin(np.arange(len(values)) * 2.4)
+    panel.plot(aside, values, ".", color=colour, markersize=4, alpha=0.7)
+
+
+def _pictures(cuts: Sequence[Cut]) -> Any:
+    down = -(-len(cuts) // _PER_ROW)
+    figure = _figure(4.8 * _PER_ROW, 5 * down)
+    panels = figure.subplots(down, _PER_ROW, squeeze=False).ravel()
+    for panel in panels:
+        panel.set_axis_off()
+    for panel, cut in zip(panels, cuts, strict=False):
+        panel.imshow(cut.image, cmap="gray", vmin=0, vmax=255, aspect=cut.aspect)
+        for marks, style in ((cut.predicted, "solid"), (cut.reference, "dashed")):
+            for label in np.unique(
+                marks[(marks > 0) & (marks.min() != marks.max())]
+            ):  # one that fills all has no outline
+                colours = [label_colour(int(label))]
+                panel.contour(marks == label, levels=[0.5], colors=colours, linestyles=style, linewidths=1.3)
+        panel.set_title(cut.title, fontsize=9)
+    return figure
+
+
+def _html_table(table: Table) -> str:
+    texts = ("name", "metric", "unit", "worst_case")
+    columns = [name for name in table.columns if name != "label"]
+    head = "".join(f"<th{_kind(name in texts)}>{escape(name.replace('_', ' '))}</th>" for name in columns)
+    lines = [
+        "<tr>" + "".join(f"<td{_kind(name in texts)}>{_cell(row[name])}</td>" for name in columns) + "</tr>"
+        for row in table
+    ]
+    return f"<h2>Means over the cases</h2><table><tr>{head}</tr>{''.join(lines)}</table>"
+
+
+def _kind(is_text: bool) -> str:
+    return ' class="text"' if is_text else ""
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return "–"
+    if isinstance(value, float):
+        return f"{value:.4f}" if abs(value) < 10 else f"{value:.1f}"
+    return escape(str(value))

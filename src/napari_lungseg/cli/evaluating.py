@@ -1,0 +1,128 @@
+"""``lungseg evaluate``: label maps beside references, or a model on a data set."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..errors import LungSegError, TrainingDataError
+from . import show
+
+if TYPE_CHECKING:
+    from ..analysis.evaluation import EvaluateSettings, Evaluation
+    from ..analysis.pairs import Pair
+    from ..analysis.table import Table
+
+# What stands on the screen of many cases; the files hold everything.
+_SHOWN = ("dice", "iou", "hd95", "hd95_pixel", "assd", "assd_pixel", "nsd", "sensitivity", "precision", "accuracy",
+          "relative_difference", "mean_iou")  # fmt: skip
+_TABLES = (".csv", ".json", ".parquet")
+
+
+@dataclass(frozen=True)
+class Sources:
+    """What was named on the command line, see `napari_lungseg.cli.app.evaluate`."""
+
+    path: Path
+    reference: Path | None
+    model: str | None
+    layout: str
+    split: str
+    split_file: Path | None
+    limit: int | None
+    device: str
+
+
+def evaluate_all(sources: Sources, settings: EvaluateSettings, out: Path | None, as_json: bool) -> int:
+    """Compare, print, write, and return the exit code: 2 when any case could not be compared."""
+    from ..analysis.evaluation import iter_evaluate_cases
+
+    pairs, record = _of_model(sources) if sources.model is not None else _of_files(sources)
+    evaluation = show.drained(iter_evaluate_cases(pairs, settings=settings), "evaluating")
+    evaluation = dataclasses.replace(evaluation, record={**record, **evaluation.record})
+    if out is not None:
+        _write(evaluation, out)
+    _tell(evaluation, single=len(pairs) == 1 and sources.model is None, as_json=as_json)
+    for name, why in evaluation.failed.items():
+        show.error(f"{name}: {why}")
+    return 2 if evaluation.failed else 0
+
+
+def _of_files(sources: Sources) -> tuple[Sequence[Pair], dict[str, Any]]:
+    from ..analysis.pairing import pair_files
+    from ..analysis.pairs import pairs_of_files
+
+    if sources.reference is None:
+        raise LungSegError(
+            "Only one path is given. Name predicted labels and their reference, or a data set with --model NAME."
+        )
+    found, told = pair_files(sources.path, sources.reference)
+    for finding in told:
+        show.error(finding.message)
+    return pairs_of_files(found[: sources.limit]), {"left_out": [finding.message for finding in told]}
+
+
+def _of_model(sources: Sources) -> tuple[Sequence[Pair], dict[str, Any]]:
+    from ..analysis.pairs import pairs_of_model
+    from ..models.catalog import load_model
+    from ..segmentation.devices import resolve_device
+    from ..training.datasets import find_dataset
+
+    if sources.reference is not None or sources.model is None:
+        raise LungSegError("With --model, name one data set; its own masks are the reference.")
+    spec = load_model(sources.model).spec
+    resolve_device(sources.device)
+    data = find_dataset(sources.path, sources.layout, sources.split_file)
+    part = [case for case in (data.cases if sources.split == "all" else data.part(sources.split)) if case.masks]
+    if not part:
+        parts = sorted({case.split for case in data.cases if case.split})
+        raise TrainingDataError(
+            f"{sources.path.name} has no labelled case in {sources.split!r} (it has {', '.join(parts) or 'no split'}). "
+            "Choose another --split, give --split-file, or take --split all."
+        )
+    record = {"model": spec.name, "version": spec.version, "data": sources.path.name, "split": sources.split}
+    if sources.limit is not None and sources.limit < len(part):
+        record["limit"] = f"the first {sources.limit} of {len(part)} cases"
+    return pairs_of_model(data, part[: sources.limit], sources.model, device=sources.device), record
+
+
+def _write(evaluation: Evaluation, out: Path) -> None:
+    from ..analysis.report import write_report
+
+    if out.suffix.lower() in _TABLES and not out.is_dir():
+        evaluation.cases.write(out)
+        return
+    for path in write_report(evaluation, out):
+        show.note(str(path))
+
+
+def _tell(evaluation: Evaluation, *, single: bool, as_json: bool) -> None:
+    from ..analysis.report import as_json as for_machines
+
+    if single:
+        table = _without_case(evaluation.cases)
+        if as_json:
+            show.for_machines(table.records())
+        else:
+            show.upright(table)
+    elif as_json:
+        show.for_machines(for_machines(evaluation) | {"cases": evaluation.cases.records()})
+    else:
+        show.table(_headline(evaluation.summary))
+
+
+def _headline(summary: Table) -> Table:
+    from ..analysis.table import Table
+
+    columns = tuple(name for name in summary.columns if name not in ("label", "infinite"))
+    rows = [tuple(row[name] for name in columns) for row in summary if row["metric"] in _SHOWN]
+    return Table(columns, tuple(rows))
+
+
+def _without_case(table: Table) -> Table:
+    from ..analysis.table import Table
+
+    return Table(table.columns[1:], tuple(row[1:] for row in table.rows), table.units)
