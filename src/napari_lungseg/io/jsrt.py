@@ -25,12 +25,13 @@ def read_jsrt(path: Path) -> Volume:
         When there is no such file, or it is not of the one size that these files have.
     """
     try:
+        size = path.stat().st_size
         raw = np.fromfile(path, dtype=">u2")
     except OSError as error:
         raise ReadError(f"{path.name} cannot be read ({error.strerror}); check the path.") from error
-    if raw.nbytes != _BYTES:
+    if size != _BYTES:
         raise ReadError(
-            f"{path.name} has {raw.nbytes} bytes; a raw JSRT radiograph has {_BYTES}. Copy it again, or export it as PNG."
+            f"{path.name} has {size} bytes; a raw JSRT radiograph has {_BYTES}. Copy it again, or export it as PNG."
         )
     inverted = _GREYS - np.minimum(raw, _GREYS).astype(np.uint16)
     geometry = Geometry((1, _SIDE, _SIDE), (1.0, _PIXEL_MM, _PIXEL_MM), direction=FRONTAL)

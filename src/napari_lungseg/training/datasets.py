@@ -18,7 +18,7 @@ import numpy as np
 from ..errors import LungSegError, TrainingDataError
 from ..findings import Finding
 from ..io import suffix_of
-from ..io.infer import hu_offset
+from ..io.infer import MOST_LABELS, hu_offset
 from ..registry import Table
 from ..volume import LEFT_LUNG, LUNG_NAMES, RIGHT_LUNG, Modality, Unit, Volume
 from .cases import PARTS, Case, Found, LayoutError
@@ -145,9 +145,10 @@ def find_dataset(
     name, found = _auto(folder) if layout == "auto" else (layout, _asked(folder, layout))
     if not found.cases:
         raise TrainingDataError(f"{folder.name} has layout {name}, but no usable case. {_first(found.problems)}")
-    cases, problems = found.cases, [*found.problems]
+    cases, problems = found.cases, list(found.problems)
     if patient_pattern is not None:
         cases = tuple(map(_patient_by(patient_pattern), cases))
+        problems = [problem for problem in problems if problem.code != "patients-unknown"]
     if split_file is not None:
         cases, told = _assigned(cases, Path(split_file))
         problems += told
@@ -275,8 +276,10 @@ def _names_of(cases: Sequence[Case], modality: Modality) -> dict[int, str]:
             mask = read_mask(case.masks[0])
         except LungSegError:  # told with its name when the data set is checked
             continue
-        said |= mask.names
-        values |= set(np.unique(np.asarray(mask.array)).tolist()) - {0}
+        found = set(np.unique(np.asarray(mask.array)).tolist()) - {0}
+        if max(found, default=0) <= MOST_LABELS:  # a smoothed mask holds shades of grey
+            said |= mask.names
+            values |= found
     if said:
         return {label: said.get(label, f"label {label}") for label in sorted({*said, *values})}
     return _usual_names(values, modality)

@@ -1,0 +1,136 @@
+"""What is noticed in a data set before anything is trained on it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from made_datasets import binary, film, save
+
+from napari_lungseg.progress import Progress, drain
+from napari_lungseg.training.checking import Checked, check_dataset, thumbnail
+from napari_lungseg.training.datasets import find_dataset
+from napari_lungseg.volume import Geometry, Volume
+
+
+def checked(folder: Path, masks: dict[str, np.ndarray], images: dict[str, np.ndarray] | None = None) -> Checked:
+    for number, (name, mask) in enumerate(masks.items()):
+        save(folder / f"images/{name}.png", (images or {}).get(name, film(number)[0]))
+        save(folder / f"masks/{name}.png", mask)
+    return drain(check_dataset(find_dataset(folder)))
+
+
+def told(result: Checked, code: str) -> list[str]:
+    return [finding.message for finding in result.findings if finding.code == code]
+
+
+def sides(number: int) -> np.ndarray:
+    return film(number)[1]
+
+
+def test_a_good_data_set_has_facts_and_nothing_else(tmp_path: Path) -> None:
+    result = checked(tmp_path, {"a": sides(0), "b": sides(1)})
+    assert result.findings == ()
+    rows = list(result.facts)
+    assert [row["case"] for row in rows] == ["a", "b"]
+    assert [(row["slices"], row["rows"], row["columns"]) for row in rows] == [(1, 44, 60)] * 2
+    assert [row["labels"] for row in rows] == ["0 1 2"] * 2
+    assert rows[0]["foreground"] == pytest.approx(100 * (sides(0) > 0).mean())
+
+
+def test_every_case_is_a_step(tmp_path: Path) -> None:
+    steps: list[Progress] = []
+    save(tmp_path / "images/a.png", film(0)[0])
+    save(tmp_path / "masks/a.png", sides(0))
+    drain(check_dataset(find_dataset(tmp_path)), steps.append)
+    assert [(step.done, step.total, step.message) for step in steps] == [(1, 1, "a")]
+
+
+def test_an_empty_mask_is_told_and_kept(tmp_path: Path) -> None:
+    result = checked(tmp_path, {"a": sides(0), "b": np.zeros_like(sides(0)), "c": sides(2)})
+    (message,) = told(result, "empty-mask")
+    assert message.startswith("b ")
+    assert [case.name for case in result.dataset.cases] == ["a", "b", "c"]
+    assert result.findings[0] in result.dataset.problems
+
+
+def test_a_missing_lung_is_told(tmp_path: Path) -> None:
+    result = checked(tmp_path, {"a": sides(0), "b": np.where(sides(1) == 1, 1, 0).astype(np.uint8)})
+    assert told(result, "label-missing") == ["b has no left lung."]
+
+
+def test_values_that_are_no_labels_leave_a_case_out(tmp_path: Path) -> None:
+    masks = {f"c{number}": binary(sides(number)) for number in range(4)}
+    smooth = masks["c3"].copy()
+    smooth[0, :3] = (17, 140, 201)
+    result = checked(tmp_path, masks | {"c3": smooth})
+    (message,) = told(result, "unusable")
+    assert "c3" in message
+    assert "17, 140, 201" in message
+    assert len(result.dataset.cases) == 3
+    assert list(result.facts)[3]["problem"] in message
+
+
+def test_a_file_that_cannot_be_read_leaves_a_case_out(tmp_path: Path) -> None:
+    save(tmp_path / "images/b.png", film(1)[0])
+    (tmp_path / "masks").mkdir()
+    (tmp_path / "masks/b.png").write_text("Dear colleague, " * 20)
+    result = checked(tmp_path, {"a": sides(0)})
+    (message,) = told(result, "unusable")
+    assert "b.png" in message
+    assert [case.name for case in result.dataset.cases] == ["a"]
+
+
+def test_the_same_pixels_twice_are_told(tmp_path: Path) -> None:
+    result = checked(tmp_path, {name: sides(0) for name in "abc"}, {"a": film(0)[0], "b": film(1)[0], "c": film(0)[0]})
+    assert told(result, "same-pixels") == ["a and c have the same pixels."]
+    assert told(result, "possible-duplicate") == []
+
+
+def test_a_copy_saved_anew_is_a_possible_duplicate_across_parts(tmp_path: Path) -> None:
+    picture, labels = film(0)
+    noise = np.random.default_rng(0).integers(-3, 4, picture.shape)
+    copy = np.clip(picture * 0.9 + noise + 10, 0, 255).astype(np.uint8)
+    for name, image in (("a", picture), ("b", copy), ("c", film(5)[0])):
+        save(tmp_path / f"images/{name}.png", image)
+        save(tmp_path / f"masks/{name}.png", labels)
+    rows = [
+        f"images/{name}.png,masks/{name}.png,{part},{name}"
+        for name, part in zip("abc", ("train", "test", "val"), strict=True)
+    ]
+    (tmp_path / "split.csv").write_text("\n".join(["image,mask,split,patient", *rows]))
+    (message,) = told(drain(check_dataset(find_dataset(tmp_path))), "possible-duplicate")
+    assert message.startswith("a and b look alike")
+    assert "one in train and one in test" in message
+
+
+def test_the_same_patient_may_look_alike(tmp_path: Path) -> None:
+    picture, labels = film(0)
+    for name, image in (("ann-1", picture), ("ann-2", picture // 2)):
+        save(tmp_path / f"images/{name}.png", image)
+        save(tmp_path / f"masks/{name}.png", labels)
+    result = drain(check_dataset(find_dataset(tmp_path, patient_pattern=r"(\w+)-")))
+    assert told(result, "possible-duplicate") == []
+
+
+@pytest.mark.parametrize("shape", [(44, 60), (7, 5), (1, 200), (768, 633)])
+def test_a_thumbnail_does_not_depend_on_brightness_or_contrast(shape: tuple[int, int]) -> None:
+    array = np.random.default_rng(1).integers(0, 99, (1, *shape)).astype(np.uint8)
+
+    def small(values: np.ndarray) -> np.ndarray:
+        return thumbnail(Volume(values, Geometry(values.shape), "xray", "a.u."))
+
+    assert small(array).shape == (1024,)
+    assert small(array) @ small(array * 2 + 20) == pytest.approx(1, abs=1e-4)
+    assert small(array) @ small(array[:, ::-1, ::-1].copy()) < 0.9
+    assert np.isfinite(small(np.zeros_like(array))).all()
+
+
+def test_copies_in_the_real_radiographs_are_found(test_data: Path) -> None:
+    result = drain(check_dataset(find_dataset(test_data / "xray")))
+    copies = told(result, "possible-duplicate")
+    assert len(copies) == 4
+    assert any("v7-1676447 and v7-1676687" in message for message in copies)
+    assert not told(result, "unusable")
+    assert not told(result, "empty-mask")
