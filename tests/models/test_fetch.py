@@ -235,7 +235,7 @@ def test_an_offline_folder_is_looked_into_first(
     assert load_model(NAME).path.is_file()  # nothing goes over the network, so nobody need be asked
     assert server.asked == []
     assert stick.is_file()
-    library.fetched_file(NAME).unlink()
+    library.fetched_file(offer).unlink()
     stick.write_bytes(b"something else")
     with pytest.raises(FetchError, match="SHA-256"):
         load_model(NAME)

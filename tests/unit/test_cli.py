@@ -238,6 +238,7 @@ def test_info_goes_on_after_a_bad_file(lungseg, ct_file, tmp_path):
 
 
 def test_models_are_listed(lungseg, monkeypatch):
+    from napari_lungseg.models.catalog import Entry
     from napari_lungseg.models.spec import ModelSpec
 
     spec = ModelSpec(
@@ -247,14 +248,15 @@ def test_models_are_listed(lungseg, monkeypatch):
         licence="CC-BY-4.0",
         training={"figures": {"Dice": 0.975}},
     )
-    monkeypatch.setattr("napari_lungseg.models.catalog.list_models", lambda: [spec])
+    monkeypatch.setattr("napari_lungseg.models.catalog.entries", lambda: [Entry(spec, "bundled")])
     (record,) = json.loads(lungseg("models", "--json").out)
     assert record["labels"] == {"1": "right lung", "2": "left lung"}
     assert (record["licence"], record["figures"]) == ("CC-BY-4.0", {"Dice": 0.975})
+    assert record["state"] == "bundled"
     shown = lungseg("models").out
     for word in ("ct-lungs", "1 right lung, 2 left lung", "CC-BY-4.0", "Dice 0.975"):
         assert word in shown
-    monkeypatch.setattr("napari_lungseg.models.catalog.list_models", list)
+    monkeypatch.setattr("napari_lungseg.models.catalog.entries", list)
     assert lungseg("models").code == 2
 
 

@@ -10,7 +10,7 @@ from cyclopts import App, Group, Parameter
 from ..analysis.evaluation import EvaluateSettings
 from ..errors import LungSegError, ReadError
 from ..segmentation.predict import SegmentSettings
-from . import show
+from . import models, show
 from .data import data
 from .flags import flags_of, settings_from
 
@@ -62,6 +62,7 @@ def segment(
     format: Format = "nii.gz",
     hu_offset: float | Literal["auto"] | None = None,
     overwrite: Annotated[bool, Parameter(negative=())] = False,
+    yes: Annotated[bool, Parameter(name=("--yes", "-y"), negative=())] = False,
     as_json: Json = False,
     settings: Annotated[SegmentFlags, Parameter(name="*", group=_SETTINGS)] = SegmentFlags(),  # noqa: B008 - frozen
 ) -> int:
@@ -85,6 +86,8 @@ def segment(
         For CT without Hounsfield units: what to add to its values, e.g. -1024; auto finds it.
     overwrite : bool
         Replace labels that are there already. Inputs are never replaced.
+    yes : bool
+        Fetch the model's weights without asking, where they are not on this computer yet.
     """
     from .segmenting import segment_all
 
@@ -99,6 +102,7 @@ def segment(
         model=model,
         device=device,
         settings=settings_from(settings, SegmentSettings),
+        yes=yes,
     )
 
 
@@ -132,40 +136,7 @@ def info(path: Path, /, *paths: Path, modality: AsModality = None, as_json: Json
     return 2 if failed else 0
 
 
-@app.command
-def models(*, as_json: Json = False) -> int:
-    """List the bundled models: what they label, their licence, version and figures."""
-    from ..models.catalog import list_models
-
-    records: list[dict[str, Any]] = [
-        {
-            "name": spec.name,
-            "modality": spec.modality,
-            "labels": {str(label): name for label, name in spec.names.items()},
-            "licence": spec.licence,
-            "version": spec.version,
-            "figures": spec.training.get("figures") or spec.training.get("validation") or {},
-        }
-        for spec in list_models()
-    ]
-    if as_json:
-        show.for_machines(records)
-        return 0
-    if not records:
-        raise LungSegError("No model is bundled with this installation; install the package again from its wheel.")
-    lines = [
-        [
-            record["name"],
-            record["modality"],
-            ", ".join(f"{label} {name}" for label, name in record["labels"].items()),
-            record["version"],
-            record["licence"],
-            ", ".join(f"{name} {figure}" for name, figure in record["figures"].items()),
-        ]
-        for record in records
-    ]
-    show.rows(("name", "modality", "labels", "version", "licence", "figures"), lines)
-    return 0
+app.command(models.app)
 
 
 @app.command

@@ -29,12 +29,13 @@ def segment_all(
     model: str | None,
     device: str,
     settings: SegmentSettings,
+    yes: bool = False,
 ) -> int:
     """Segment every volume in ``paths`` and return the exit code: 2 when any of them failed."""
-    from ..models.catalog import load_model
+    from .models import make_ready
 
     if model is not None:
-        load_model(model)  # a wrong name is told before anything is read
+        make_ready(model, yes=yes)  # a wrong name is told before anything is read
     outputs = Outputs(paths, out, suffix, overwrite)
     job = _Job(outputs, modality, hu_offset, as_json, {"model": model, "device": device, "settings": settings})
     for path in paths:

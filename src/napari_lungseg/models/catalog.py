@@ -177,7 +177,7 @@ def _of_file(path: Path, state: str) -> Entry:
 
 
 def _of_offer(offer: Offer) -> Entry:
-    path = fetched_file(offer.spec.name)
+    path = fetched_file(offer)
     if offer.needs and importlib.util.find_spec(offer.needs) is None:
         problem = (
             f"The model {offer.spec.name!r} needs the package {offer.needs}, which is not installed: {offer.cure}."
@@ -210,6 +210,20 @@ def _of_package(point: EntryPoint) -> Entry:
         return Entry(ModelSpec(point.name, architecture=""), "installed", problem=problem)
 
 
+def taken_names() -> frozenset[str]:
+    """Names that a model of the user's cannot bear, because they would hide or be hidden."""
+    return frozenset({*bundled_files(), *LUNGMASK, *_packaged()})
+
+
+def offer_of_file(path: Path) -> Offer | None:
+    """The offer whose published file this is, by its name."""
+    offers = [
+        *LUNGMASK.values(),
+        *(entry.offer for point in _packaged().values() if (entry := _of_package(point)).offer),
+    ]
+    return next((offer for offer in offers if offer is not None and offer.filename == path.name), None)
+
+
 def default_model(modality: str) -> str:
     """Name of the bundled model for a modality.
 
@@ -222,6 +236,6 @@ def default_model(modality: str) -> str:
         what = "colour photograph" if modality == "photo" else modality
         raise IncompatibleModelError(
             f"No bundled model works on a {what}: expected a chest CT in Hounsfield units or a chest X-ray. "
-            "If this is one, say so with the modality option; else give a model of your own."
+            "If this is one, say so (modality=, --modality, or the row Kind); else give a model of your own."
         )
     return DEFAULT_MODELS[modality]

@@ -64,7 +64,7 @@ def iter_fetch(offer: Offer, file: Path | None = None) -> Generator[Progress, No
     ModelFileError
         When the file holds anything but the weights of this architecture.
     """
-    target = fetched_file(offer.spec.name)
+    target = fetched_file(offer)
     given = file or offline_file(offer)
     if given is not None:
         yield Progress(0, 0, f"reading {given.name}")

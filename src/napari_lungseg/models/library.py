@@ -12,6 +12,7 @@ from collections.abc import Collection
 from pathlib import Path
 
 from ..errors import ModelFileError
+from .published import Offer
 from .weights import read_spec, save_model
 
 FOLDER_VARIABLE = "LUNGSEG_MODELS"
@@ -34,18 +35,21 @@ def own_files() -> dict[str, Path]:
     return {path.stem: path for path in sorted(model_folder().glob(f"*{_SUFFIX}"))}
 
 
-def fetched_file(name: str) -> Path:
+def fetched_file(offer: Offer) -> Path:
     """Where the model file of fetched weights lies or will lie."""
-    return model_folder() / "fetched" / f"{name}{_SUFFIX}"
+    return model_folder() / "fetched" / f"{offer.same_as or offer.spec.name}{_SUFFIX}"
 
 
-def import_model(path: str | Path, name: str = "", *, taken: Collection[str] = (), overwrite: bool = False) -> Path:
+def import_model(
+    path: str | Path, name: str = "", *, licence: str = "", taken: Collection[str] = (), overwrite: bool = False
+) -> Path:
     """Copy a model file into the user's folder, so that it is found by name.
 
     Parameters
     ----------
     path : a ``.safetensors`` file of this package, or a package for the BioImage Model Zoo that it exported
     name : under which it is found; empty for the name in its description
+    licence : of the weights; empty for that in its description
     taken : names that other models bear already
     overwrite : replace a model of the user's that bears the name
 
@@ -59,7 +63,9 @@ def import_model(path: str | Path, name: str = "", *, taken: Collection[str] = (
     source = Path(path)
     if zipfile.is_zipfile(source):
         with tempfile.TemporaryDirectory() as folder:
-            return import_model(_unpacked(source, Path(folder)), name, taken=taken, overwrite=overwrite)
+            return import_model(
+                _unpacked(source, Path(folder)), name, licence=licence, taken=taken, overwrite=overwrite
+            )
     spec = read_spec(source)
     name = name or spec.name
     if not _NAME.fullmatch(name):
@@ -73,7 +79,8 @@ def import_model(path: str | Path, name: str = "", *, taken: Collection[str] = (
         raise ModelFileError(
             f"You have a model named {name!r} already; give another name with --name, or replace it with --overwrite."
         )
-    return save_model(target, dataclasses.replace(spec, name=name), load_file(source), half=False)
+    spec = dataclasses.replace(spec, name=name, licence=licence or spec.licence)
+    return save_model(target, spec, load_file(source), half=False)
 
 
 def _unpacked(packed: Path, folder: Path) -> Path:

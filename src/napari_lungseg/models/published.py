@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
@@ -23,6 +23,7 @@ class Offer:
     build : ``"package.module:function"`` that builds the network; "" takes the spec's architecture from the table
     needs : package without which the network cannot be built; "" where this one is enough
     cure : how that is installed
+    same_as : name of an offer with the same weights, which are then fetched and stored once
     """
 
     spec: ModelSpec
@@ -33,6 +34,7 @@ class Offer:
     build: str = ""
     needs: str = ""
     cure: str = ""
+    same_as: str = ""
 
     @property
     def filename(self) -> str:
@@ -76,3 +78,53 @@ LUNGMASK: Mapping[str, Offer] = {
     )
 }
 """Name → lungmask's three published models."""
+
+# Our label → the channel of torchxrayvision's network. Where structures lie over each other, the likeliest takes the pixel.
+_CHESTX_DET = {
+    "right lung": 5,
+    "left lung": 4,
+    "heart": 8,
+    "aorta": 9,
+    "mediastinum": 11,
+    "trachea": 12,
+    "spine": 13,
+    "diaphragm": 10,
+    "right clavicle": 1,
+    "left clavicle": 0,
+    "right scapula": 3,
+    "left scapula": 2,
+    "right hilum": 7,
+    "left hilum": 6,
+}
+
+
+def _chestx_det(name: str, structures: Sequence[str], same_as: str = "") -> Offer:
+    spec = ModelSpec(
+        name=name,
+        architecture="chestx-det-pspnet",
+        options={"channels": [_CHESTX_DET[structure] for structure in structures]},
+        modality="xray",
+        unit="a.u.",
+        preprocessing=Preprocessing(size=(512, 512), percentiles=(0.0, 100.0)),
+        names=dict(enumerate(structures, start=1)),
+        version="1",
+        licence="Apache-2.0",
+        training={"data": "ChestX-Det, see https://arxiv.org/abs/2104.10326", "source": "torchxrayvision, release v1"},
+    )
+    return Offer(
+        spec,
+        "https://github.com/mlmed/torchxrayvision/releases/download/v1/pspnet_chestxray_best_model_4.pth",
+        sha256="",
+        convert="napari_lungseg.models.networks.chestx_det:convert_chestx_det",
+        megabytes=273,
+        build="napari_lungseg.models.networks.chestx_det:build_chestx_det",
+        needs="torchxrayvision",
+        cure="pip install 'napari-lungseg[xrv]'",
+        same_as=same_as,
+    )
+
+
+CHESTX_DET = _chestx_det("chestx-det", list(_CHESTX_DET))
+"""torchxrayvision's PSPNet: lungs, heart, mediastinum and bones on chest X-rays."""
+CHESTX_DET_LUNGS = _chestx_det("chestx-det-lungs", ["right lung", "left lung"], same_as="chestx-det")
+"""Of the same network the lungs alone, with what bones and heart would take of them."""
