@@ -100,9 +100,47 @@ def test_a_copy_saved_anew_is_a_possible_duplicate_across_parts(tmp_path: Path) 
         for name, part in zip("abc", ("train", "test", "val"), strict=True)
     ]
     (tmp_path / "split.csv").write_text("\n".join(["image,mask,split,patient", *rows]))
-    (message,) = told(drain(check_dataset(find_dataset(tmp_path))), "possible-duplicate")
+    result = drain(check_dataset(find_dataset(tmp_path)))
+    (message,) = told(result, "possible-duplicate")
     assert message.startswith("a and b look alike")
     assert "one in train and one in test" in message
+    apart = result.apart()
+    assert [(case.name, case.split) for case in apart.cases] == [("b", "test"), ("c", "val")]
+    assert "a is left out of train" in str(apart.problems[-1])
+    assert len(result.dataset.cases) == 3
+
+
+def test_the_part_that_is_judged_by_stays_whole(tmp_path: Path) -> None:
+    """A copy that crosses takes all cases of its patient along; copies within a part stay."""
+    parts = {"a1": "train", "a2": "train", "b1": "val", "c1": "train", "c2": "train", "d1": "test", "e1": "val"}
+    same_picture = {"a1": 0, "b1": 0, "c1": 1, "c2": 1, "d1": 2, "e1": 2}
+    rows = ["image,mask,split,patient"]
+    for number, (name, part) in enumerate(parts.items()):
+        save(tmp_path / f"images/{name}.png", film(same_picture.get(name, 5 + number))[0])
+        save(tmp_path / f"masks/{name}.png", sides(0))
+        rows.append(f"images/{name}.png,masks/{name}.png,{part},{name[0]}")
+    (tmp_path / "split.csv").write_text("\n".join(rows))
+    result = drain(check_dataset(find_dataset(tmp_path)))
+    assert len(result.copies) == 3
+    assert [case.name for case in result.apart().cases] == ["b1", "c1", "c2", "d1"]
+
+
+def test_a_split_drawn_after_the_look_keeps_copies_together(tmp_path: Path) -> None:
+    """A chain of copies: a = b, b = c, though the three are called different patients."""
+    names = [*"abc", *map(str, range(12))]
+    for number, name in enumerate(names):
+        picture = film(0)[0] + (number if name in "abc" else 0) if name in "abc" else film(number)[0]
+        save(tmp_path / f"images/{name}.png", picture.astype(np.uint8))
+        save(tmp_path / f"masks/{name}.png", sides(0))
+    result = drain(check_dataset(find_dataset(tmp_path)))
+    crossed = 0
+    for seed in range(6):
+        split = result.divided((0.4, 0.3, 0.3), seed)
+        assert len({case.split for case in split.cases if case.name in "abc"}) == 1
+        assert [case.patient for case in split.cases] == [case.patient for case in result.dataset.cases]
+        plain = result.dataset.divided((0.4, 0.3, 0.3), seed)
+        crossed += len({case.split for case in plain.cases if case.name in "abc"}) > 1
+    assert crossed
 
 
 def test_the_same_patient_may_look_alike(tmp_path: Path) -> None:
@@ -134,3 +172,8 @@ def test_copies_in_the_real_radiographs_are_found(test_data: Path) -> None:
     assert any("v7-1676447 and v7-1676687" in message for message in copies)
     assert not told(result, "unusable")
     assert not told(result, "empty-mask")
+    apart = result.apart()
+    assert apart.part("test") == result.dataset.part("test")
+    left = {case.name for case in result.dataset.cases} - {case.name for case in apart.cases}
+    assert {"v7-1676687", "v7-1676688", "v7-1676689", "v7-1676690"} <= left
+    assert {case.patient for case in result.dataset.cases if case.name in left} == {"97"}

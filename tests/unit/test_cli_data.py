@@ -58,6 +58,15 @@ def test_many_alike_problems_are_counted(lungseg, tmp_path: Path) -> None:
     assert "5 more of orphan-image" in done.out
 
 
+def test_copies_in_another_part_are_counted(lungseg, tmp_path: Path) -> None:
+    make_split_csv(tmp_path)
+    (tmp_path / "images/3.png").write_bytes((tmp_path / "images/0.png").read_bytes())
+    done = lungseg("data", tmp_path)
+    assert "0 and 3 have the same pixels, one in train and one in test." in done.out
+    assert "! 1 cases of train and val belong to patients with a copy in another part." in done.out
+    assert json.loads(lungseg("data", tmp_path, "--json").out)["copies"] == [["0", "3"]]
+
+
 def test_a_split_is_drawn_and_written_once(lungseg, tmp_path: Path) -> None:
     make_folders(tmp_path / "in")
     target = tmp_path / "mine.csv"

@@ -84,7 +84,7 @@ def _divided(checked: Checked, target: Path, seed: int) -> Checked:
 
     from ..training.splits import write_splits
 
-    dataset = checked.dataset.divided(seed=seed)
+    dataset = checked.divided(seed=seed)
     write_splits(target, dataset.cases)
     return dataclasses.replace(checked, dataset=dataset)
 
@@ -98,6 +98,9 @@ def _describe(checked: Checked) -> None:
     show.line(f"  sizes: {_counted(_size(row) for row in facts if row['rows'])}")
     show.line(f"  label values: {_counted(row['labels'] or 'none' for row in facts if row['rows'])}")
     _describe_parts(dataset)
+    leaving = len(dataset.cases) - len(checked.apart().cases)
+    if leaving:
+        show.line(f"  ! {leaving} cases of train and val belong to patients with a copy in another part.")
     _describe_problems(dataset.problems)
 
 
@@ -143,6 +146,7 @@ def _record(checked: Checked) -> dict[str, Any]:
         "labels": {str(label): name for label, name in dataset.names.items()},
         "usable": len(dataset.cases),
         "parts": dict(Counter(case.split for case in dataset.cases)),
+        "copies": [[one.name, other.name] for one, other in checked.copies],
         "problems": show.finding_records(dataset.problems),
         "cases": checked.facts.records(),
     }

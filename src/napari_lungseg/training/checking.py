@@ -14,13 +14,14 @@ from ..errors import LungSegError
 from ..findings import Finding
 from ..progress import Progress
 from ..volume import Volume
-from .cases import Case
+from .cases import PARTS, Case
 from .datasets import DataSet
+from .splits import FRACTIONS, split_by_patient
 
 # Thumbnails of so many pixels a side are compared; pictures that correlate more are possible duplicates. Of 3 million
 # pairs of radiographs of different children the most alike reach 0.968, true copies saved anew 0.9999; of 2 million pairs
-# of skin lesions six lie between 0.97 and 0.99.
-_THUMBNAIL, _SAME_PICTURE = 32, 0.975
+# of skin lesions ten reach 0.97, all of them the same picture in other colours or cropped otherwise.
+_THUMBNAIL, _SAME_PICTURE = 32, 0.97
 _ROWS_AT_ONCE = 512
 
 
@@ -33,11 +34,45 @@ class Checked:
     dataset : without the cases that cannot be used; its problems name them
     findings : what was noticed in the files; part of ``dataset.problems``
     facts : one row per case: name, patient, part, size, labels and what is wrong with it
+    copies : pairs of cases that show the same picture, as far as can be told
     """
 
     dataset: DataSet
     findings: tuple[Finding, ...]
     facts: Table
+    copies: tuple[tuple[Case, Case], ...] = ()
+
+    def divided(self, fractions: tuple[float, float, float] = FRACTIONS, seed: int = 0) -> DataSet:
+        """As `DataSet.divided`, but patients who share a picture count as one, so that no copy crosses."""
+        if any(case.split for case in self.dataset.cases):
+            return self.dataset
+        group = {case.patient: case.patient for case in self.dataset.cases}
+        for one, other in self.copies:
+            old, new = group[other.patient], group[one.patient]
+            group = {patient: new if found == old else found for patient, found in group.items()}
+        grouped = [dataclasses.replace(case, patient=group[case.patient]) for case in self.dataset.cases]
+        parts = [case.split for case in split_by_patient(grouped, fractions, seed)]
+        cases = (dataclasses.replace(case, split=part) for case, part in zip(self.dataset.cases, parts, strict=True))
+        return dataclasses.replace(self.dataset, cases=tuple(cases))
+
+    def apart(self) -> DataSet:
+        """The data set without the patients of train and val who have a copy in a part that is judged by.
+
+        The test part stays whole: val gives way to it, and train to both.
+        """
+        rank = {part: number for number, part in enumerate(PARTS)}
+        across = [pair for pair in self.copies if all(case.split for case in pair) and pair[0].split != pair[1].split]
+        giving = [min(pair, key=lambda case: rank[case.split]) for pair in across]
+        leaving = {(case.patient, case.split) for case in giving}
+        kept = tuple(case for case in self.dataset.cases if (case.patient, case.split) not in leaving)
+        told = [
+            Finding(
+                "leak-left-out", f"{case.name} is left out of {case.split}: its patient has a copy in another part."
+            )
+            for case in self.dataset.cases
+            if (case.patient, case.split) in leaving
+        ]
+        return dataclasses.replace(self.dataset, cases=kept, problems=(*self.dataset.problems, *told))
 
 
 @dataclass
@@ -70,11 +105,12 @@ def check_dataset(dataset: DataSet) -> Generator[Progress, None, Checked]:
     for number, case in enumerate(dataset.cases):
         _look(dataset, case, seen)
         yield Progress(number + 1, len(dataset.cases), case.name)
-    seen.findings += duplicates(seen.usable, seen.pixels, seen.thumbnails)
+    copies = list(_copies(seen))
+    seen.findings += [told for _, _, told in copies]
     columns = ("case", "patient", "part", "slices", "rows", "columns", "labels", "foreground", "problem")
     facts = Table(columns, tuple(seen.rows), {"foreground": "%"})
     kept = dataclasses.replace(dataset, cases=tuple(seen.usable), problems=(*dataset.problems, *seen.findings))
-    return Checked(kept, tuple(seen.findings), facts)
+    return Checked(kept, tuple(seen.findings), facts, tuple((one, other) for one, other, _ in copies))
 
 
 def _look(dataset: DataSet, case: Case, seen: _Seen) -> None:
@@ -130,27 +166,19 @@ def _shrunk(array: np.ndarray, axis: int) -> np.ndarray:
     return np.asarray(np.add.reduceat(array, edges[:-1], axis=axis) / (sizes[:, None] if axis == 0 else sizes))
 
 
-def duplicates(cases: Sequence[Case], pixels: Sequence[str], thumbnails: Sequence[np.ndarray]) -> list[Finding]:
-    """Cases with the same pixels, and cases of different patients whose pictures look alike.
-
-    Parameters
-    ----------
-    cases, pixels, thumbnails : the cases, a hash of the pixels of each, and its `thumbnail`
-    """
+def _copies(seen: _Seen) -> Iterable[tuple[Case, Case, Finding]]:
+    """Pairs with the same pixels, and pairs of different patients whose pictures look alike."""
     first: dict[str, Case] = {}
-    problems = []
-    for case, digest in zip(cases, pixels, strict=True):
+    for case, digest in zip(seen.usable, seen.pixels, strict=True):
         twin = first.setdefault(digest, case)
         if twin is not case:
-            problems.append(
-                Finding("same-pixels", f"{twin.name} and {case.name} have the same pixels{_across(twin, case)}.")
-            )
-    for one, other, likeness in _alike(thumbnails):
-        apart = pixels[one] != pixels[other] and cases[one].patient != cases[other].patient
-        if apart:
-            told = f"{cases[one].name} and {cases[other].name} look alike (correlation {likeness:.4f})"
-            problems.append(Finding("possible-duplicate", f"{told}{_across(cases[one], cases[other])}."))
-    return problems
+            told = f"{twin.name} and {case.name} have the same pixels{_across(twin, case)}."
+            yield twin, case, Finding("same-pixels", told)
+    for row, column, likeness in _alike(seen.thumbnails):
+        one, other = seen.usable[row], seen.usable[column]
+        if seen.pixels[row] != seen.pixels[column] and one.patient != other.patient:
+            told = f"{one.name} and {other.name} look alike (correlation {likeness:.4f}){_across(one, other)}."
+            yield one, other, Finding("possible-duplicate", told)
 
 
 def _across(one: Case, other: Case) -> str:
