@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import io
 import json
 import subprocess
@@ -120,6 +121,7 @@ def test_labels_that_exist_are_replaced_only_with_leave(lungseg, ct_file, tmp_pa
     done = lungseg("segment", ct_file, "-o", target)
     assert done.code == 2
     assert "--overwrite" in done.err
+    assert repr(str(target)) in done.err  # the folder too: names repeat
     assert target.read_text() == "precious"
     assert lungseg("segment", ct_file, "-o", target, "--overwrite").code == 0
     assert len(read(target)) == 1
@@ -181,6 +183,58 @@ def test_an_unknown_model_is_told_before_anything_is_read(lungseg, tmp_path):
     assert "missing" not in done.err
 
 
+@pytest.mark.parametrize(
+    ("flags", "says"), [(("--device", "cuda:9"), "cuda:9"), (("--device", "cpu", "--precision", "float16"), "float16")]
+)
+def test_a_missing_device_is_told_once_before_anything_is_read(lungseg, ct_file, xray_file, tmp_path, flags, says):
+    done = lungseg("segment", ct_file, xray_file, tmp_path / "missing.nii", "-o", tmp_path / "out", *flags)
+    assert (done.code, done.out) == (2, "")
+    (line,) = done.err.strip().splitlines()
+    assert says in line
+    assert "missing" not in line
+
+
+def test_one_series_of_several_is_picked_by_number_or_name(lungseg, tmp_path):
+    folder = series_folder(tmp_path / "study", (4, 5, 41))
+    names = [record["name"] for record in json.loads(lungseg("info", folder, "--json").out)]
+    assert len(set(names)) == 3
+    assert "ustermann" not in " ".join(names)
+    for given, number in (("4", 4), (names[1], 5), (names[2].upper(), 41)):
+        (record,) = json.loads(lungseg("info", folder, "--series", given, "--json").out)
+        assert f"series {number}" in f"{record['name']} "
+    done = lungseg("segment", folder, "--series", 5, "-o", tmp_path / "one.nii.gz")
+    assert done.code == 0, done.err
+    assert lungseg("measure", folder, tmp_path / "one.nii.gz", "--series", 5).code == 0
+    several = lungseg("measure", folder, tmp_path / "one.nii.gz")
+    missing = lungseg("info", folder, "--series", 6)
+    assert (several.code, missing.code) == (2, 2)
+    assert "--series" in several.err
+    assert all(name in several.err and name in missing.err for name in names)
+
+
+def test_labels_of_a_picture_in_a_placed_format_come_with_one_hint(lungseg, ct_file, xray_file, tmp_path):
+    same = write(thorax_xray((64, 72))[0], tmp_path / "in" / "film two.png")
+    for sidecar in same.parent.glob("*.volume.json"):  # a picture from elsewhere has none
+        sidecar.unlink()
+    assert lungseg("segment", xray_file, same, "-o", tmp_path / "nifti").out.count("--format png") == 1
+    assert "--format png" not in lungseg("segment", xray_file, "-o", tmp_path / "png", "--format", "png").out
+    assert "--format png" not in lungseg("segment", ct_file, "-o", tmp_path / "ct").out
+
+
+def test_a_single_slice_of_a_ct_has_an_area_and_says_what_its_volume_is_of(lungseg, scan, tmp_path):
+    grid = scan[0].geometry
+    one = dataclasses.replace(
+        scan[0], array=scan[0].array[3:4], geometry=dataclasses.replace(grid, shape=(1, *grid.shape[1:]))
+    )
+    path = write(one, tmp_path / "slice.nii.gz")
+    done = lungseg("segment", path, "-o", tmp_path / "out")
+    assert f"cm² (one slice of {grid.spacing[0]:.3g} mm: " in done.out
+    (record,) = json.loads(lungseg("segment", path, "-o", tmp_path / "again", "--json").out)
+    row = record["labels"][0]
+    assert row["area_mm2"] == pytest.approx(row["voxels"] * grid.spacing[1] * grid.spacing[2], rel=1e-4)
+    assert row["volume_ml"] == pytest.approx(row["area_mm2"] * grid.spacing[0] / 1000, rel=1e-4)
+
+
 def test_ctrl_c_leaves_nothing_half_written(lungseg, ct_file, tmp_path, monkeypatch):
     def interrupted(*args, **options):
         yield from ()
@@ -214,7 +268,7 @@ def test_a_label_map_is_not_segmented(lungseg, scan, tmp_path):
 
 def test_info_tells_the_geometry_in_exactly_the_promised_keys(lungseg, ct_file, scan):
     (record,) = json.loads(lungseg("info", ct_file, "--json").out)
-    assert list(record) == ["path", "modality", "shape", "spacing", "origin", "direction", "unit", "findings"]
+    assert list(record) == ["path", "modality", "shape", "spacing", "origin", "direction", "unit", "findings", "name"]
     assert record["shape"] == list(SHAPE)
     assert record["spacing"] == pytest.approx(scan[0].geometry.spacing, abs=1e-4)
     assert record["origin"] == pytest.approx(scan[0].geometry.origin, abs=1e-4)
@@ -227,6 +281,7 @@ def test_info_for_people_names_axes_units_and_findings(lungseg, ct_file, xray_fi
     done = lungseg("info", ct_file, xray_file)
     assert "ct in HU, 6 × 40 × 50 voxels" in done.out
     assert "axes run to H, P, L" in done.out
+    assert done.out.count("H and F head and feet") == 1
     assert "film.png" in done.out
 
 

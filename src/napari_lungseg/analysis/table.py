@@ -71,6 +71,17 @@ class Table:
         position = self.columns.index(name)
         return tuple(row[position] for row in self.rows)
 
+    def only(self, *names: str) -> Table:
+        """The same rows with these columns alone, in this order.
+
+        Raises
+        ------
+        LungSegError
+            When there is no such column.
+        """
+        picked = zip(*(self.column(name) for name in names), strict=True)
+        return Table(names, tuple(picked), {name: unit for name, unit in self.units.items() if name in names})
+
     def records(self) -> list[dict[str, Any]]:
         """Rows as JSON-ready dictionaries under `headings`; what is not a finite number becomes None."""
         return [dict(zip(self.headings, map(_plain, row), strict=True)) for row in self.rows]

@@ -17,7 +17,11 @@ DONE, FAILED, INTERRUPTED = 0, 2, 130
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run ``lungseg`` and exit: 0 done, 2 with one line that says what was wrong, 130 after Ctrl-C."""
     _quieten()
-    sys.exit(run(sys.argv[1:] if arguments is None else arguments))
+    try:
+        code = run(sys.argv[1:] if arguments is None else arguments)
+    except KeyboardInterrupt:  # while the commands were being imported
+        code = INTERRUPTED
+    sys.exit(code)
 
 
 def run(arguments: Sequence[str]) -> int:

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias, cast
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias
 
 from cyclopts import App, Group, Parameter
 
 from ..analysis.evaluation import EvaluateSettings
-from ..errors import LungSegError, ReadError
 from ..segmentation.predict import SegmentSettings
 from . import models, show
 from .data import data
@@ -16,7 +15,6 @@ from .flags import flags_of, settings_from
 
 if TYPE_CHECKING:
     from ..analysis.table import Table
-    from ..volume import LabelMap, Volume
 
     SegmentFlags = SegmentSettings
     EvaluateFlags = EvaluateSettings
@@ -29,6 +27,10 @@ Format: TypeAlias = Literal["nii.gz", "nii", "mha", "nrrd", "seg.nrrd", "tif", "
 Json: TypeAlias = Annotated[bool, Parameter(name="--json", negative=(), help="Print JSON for machines.")]
 AsModality: TypeAlias = Annotated[
     Modality | None, Parameter(help="What the images are, where the file does not say it or says it wrongly.")
+]
+OneSeries: TypeAlias = Annotated[
+    str | None,
+    Parameter(help="Only this series of a path that holds several: its number, or its name in `lungseg info`."),
 ]
 Out: TypeAlias = Annotated[Path, Parameter(name=("--out", "-o"))]
 _SETTINGS = Group("Settings", sort_key=2)
@@ -59,6 +61,7 @@ def segment(
     model: str | None = None,
     device: str = "auto",
     modality: AsModality = None,
+    series: OneSeries = None,
     format: Format = "nii.gz",
     hu_offset: float | Literal["auto"] | None = None,
     overwrite: Annotated[bool, Parameter(negative=())] = False,
@@ -97,6 +100,7 @@ def segment(
         suffix=f".{format}",
         overwrite=overwrite,
         modality=modality,
+        series=series,
         hu_offset=hu_offset,
         as_json=as_json,
         model=model,
@@ -107,7 +111,9 @@ def segment(
 
 
 @app.command
-def info(path: Path, /, *paths: Path, modality: AsModality = None, as_json: Json = False) -> int:
+def info(
+    path: Path, /, *paths: Path, modality: AsModality = None, series: OneSeries = None, as_json: Json = False
+) -> int:
     """Tell what is in files and folders: modality, shape, spacing, origin, direction, unit and findings.
 
     Parameters
@@ -117,23 +123,9 @@ def info(path: Path, /, *paths: Path, modality: AsModality = None, as_json: Json
     paths : Path
         More of them.
     """
-    from ..io import read
+    from .informing import inform
 
-    records, failed = [], False
-    for entry in (path, *paths):
-        try:
-            items = read(entry, modality=modality)
-        except LungSegError as error:
-            show.error_about(entry, error)
-            failed = True
-            continue
-        records += [_record(entry, item) for item in items]
-        if not as_json:
-            for item in items:
-                _describe(entry, item)
-    if as_json:
-        show.for_machines(records)
-    return 2 if failed else 0
+    return inform((path, *paths), modality=modality, series=series, as_json=as_json)
 
 
 app.command(models.app)
@@ -186,7 +178,14 @@ def evaluate(
 
 @app.command
 def measure(
-    image: Path, labels: Path, /, *, modality: AsModality = None, out: Out | None = None, as_json: Json = False
+    image: Path,
+    labels: Path,
+    /,
+    *,
+    modality: AsModality = None,
+    series: OneSeries = None,
+    out: Out | None = None,
+    as_json: Json = False,
 ) -> int:
     """Measure an image under its labels: volume or area, mean and median.
 
@@ -200,15 +199,12 @@ def measure(
         Write the table to this .csv, .json or .parquet file too.
     """
     from ..analysis.measure import measure as take
+    from ..analysis.pairs import read_labels
     from ..io import read
+    from .series import only, pick
 
-    items = read(image, modality=modality, labels=False)
-    if len(items) != 1:
-        raise ReadError(
-            f"{image.name} holds {len(items)} volumes, but one is measured at a time; name a single series."
-        )
-    volume: Any = items[0]
-    _give(take(volume, _labels(labels)), out, as_json)
+    volume: Any = only(pick(read(image, modality=modality, labels=False), series), image.name)
+    _give(take(volume, read_labels(labels)), out, as_json)
     return 0
 
 
@@ -233,18 +229,6 @@ def demo(*, out: Out = Path("lungseg-demo"), device: str = "auto", napari: bool 
     return run_demo(out, device=device, napari=napari)
 
 
-def _labels(path: Path) -> LabelMap:
-    from ..io import read
-
-    items = read(path, labels=True)
-    if len(items) != 1:
-        raise ReadError(
-            f"{path.name} holds {len(items)} label maps, but one is compared at a time; name a single file."
-        )
-    (item,) = items
-    return cast("LabelMap", item)  # labels=True makes it one
-
-
 def _give(table: Table, out: Path | None, as_json: bool) -> None:
     if out is not None:
         table.write(out)
@@ -252,32 +236,3 @@ def _give(table: Table, out: Path | None, as_json: bool) -> None:
         show.for_machines(table.records())
     else:
         show.table(table)
-
-
-def _record(path: Path, item: Volume | LabelMap) -> dict[str, Any]:
-    geometry = item.geometry
-    return {
-        "path": item.source or str(path),
-        "modality": getattr(item, "modality", "labels"),
-        "shape": list(geometry.shape),
-        "spacing": list(geometry.spacing),
-        "origin": list(geometry.origin),
-        "direction": [list(row) for row in geometry.direction],
-        "unit": getattr(item, "unit", "label"),
-        "findings": show.finding_records(item.findings),
-    }
-
-
-def _describe(path: Path, item: Volume | LabelMap) -> None:
-    from ..volume import LabelMap
-
-    geometry = item.geometry
-    spacing = " × ".join(f"{value:.4g}" for value in geometry.spacing)
-    origin = ", ".join(f"{value:.4g}" for value in geometry.origin)
-    kind = "label map" if isinstance(item, LabelMap) else f"{item.modality} in {item.unit}"
-    show.line(f"{path}: {item.name}")
-    show.line(f"  {kind}, {' × '.join(map(str, geometry.shape))} voxels (z, y, x) of {spacing} {geometry.units}")
-    show.line(f"  origin {origin}; axes run to {', '.join(geometry.axis_letters())}")
-    if isinstance(item, LabelMap) and item.names:
-        show.line("  labels: " + ", ".join(f"{label} {name}" for label, name in item.names.items()))
-    show.findings(item.findings)

@@ -15,6 +15,8 @@ from . import show
 if TYPE_CHECKING:
     from ..volume import LabelMap, Volume
 
+# All metrics are in the file; so many fit a window.
+_SHOWN = ("image", "name", "dice", "iou", "hd95", "assd", "nsd")
 _BINDINGS = ("PyQt6", "PySide6", "PyQt5", "PySide2")
 
 
@@ -44,7 +46,7 @@ def run_demo(out: Path, *, device: str = "auto", napari: bool = True) -> int:
     picture = save_picture(panels, {label: label_colour(label) for label in LUNG_NAMES}, out / "demo.png")
     table = joined(tables, "image")
     table.write(out / "demo.csv")
-    show.table(table)
+    show.table(table.only(*_SHOWN))
     for path in (*(path for pair in opened for path in pair), picture, out / "demo.csv"):
         show.line(str(path))
     if napari:

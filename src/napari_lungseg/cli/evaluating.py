@@ -103,7 +103,7 @@ def _tell(evaluation: Evaluation, *, single: bool, as_json: bool) -> None:
     from ..analysis.report import as_json as for_machines
 
     if single:
-        table = _without_case(evaluation.cases)
+        table = evaluation.cases.only(*evaluation.cases.columns[1:])
         if as_json:
             show.for_machines(table.records())
         else:
@@ -115,14 +115,6 @@ def _tell(evaluation: Evaluation, *, single: bool, as_json: bool) -> None:
 
 
 def _headline(summary: Table) -> Table:
-    from ..analysis.table import Table
-
-    columns = tuple(name for name in summary.columns if name not in ("label", "infinite"))
-    rows = [tuple(row[name] for name in columns) for row in summary if row["metric"] in _SHOWN]
-    return Table(columns, tuple(rows))
-
-
-def _without_case(table: Table) -> Table:
-    from ..analysis.table import Table
-
-    return Table(table.columns[1:], tuple(row[1:] for row in table.rows), table.units)
+    columns = [name for name in summary.columns if name not in ("label", "infinite")]
+    shown = tuple(row for row in summary.rows if row[summary.columns.index("metric")] in _SHOWN)
+    return dataclasses.replace(summary, rows=shown).only(*columns)

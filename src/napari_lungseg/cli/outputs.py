@@ -79,7 +79,7 @@ class Outputs:
                 f"{target.name!r} is an input and is never overwritten; choose another name for the labels."
             )
         if target.exists() and not self._overwrite:
-            raise WriteError(f"{target.name!r} exists already; add --overwrite to replace it, or choose another name.")
+            raise WriteError(f"{str(target)!r} exists already; add --overwrite to replace it, or choose another name.")
 
 
 def slug(name: str) -> str:

@@ -8,13 +8,21 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from ..errors import LungSegError, ReadError
+from ..io import suffix_of
 from ..volume import LabelMap, Volume
 from . import show
 from .outputs import Outputs
+from .series import pick
 
 if TYPE_CHECKING:
     from ..segmentation.predict import SegmentSettings
     from ..volume import Modality
+
+_PICTURES = (".png", ".jpg", ".jpeg", ".tif", ".tiff")
+_AS_PNG = (
+    "Labels of a picture in such a file lie on a frontal grid of the patient, where other programs show no picture. "
+    "To overlay them, write PNG: --format png, or a name that ends in .png."
+)
 
 
 def segment_all(
@@ -24,6 +32,7 @@ def segment_all(
     suffix: str,
     overwrite: bool,
     modality: Modality | None,
+    series: str | None,
     hu_offset: float | Literal["auto"] | None,
     as_json: bool,
     model: str | None,
@@ -32,16 +41,15 @@ def segment_all(
     yes: bool = False,
 ) -> int:
     """Segment every volume in ``paths`` and return the exit code: 2 when any of them failed."""
-    from .models import make_ready
-
-    if model is not None:
-        make_ready(model, yes=yes)  # a wrong name is told before anything is read
+    _check(model, device, settings.precision, yes=yes)
     outputs = Outputs(paths, out, suffix, overwrite)
-    job = _Job(outputs, modality, hu_offset, as_json, {"model": model, "device": device, "settings": settings})
+    job = _Job(outputs, modality, series, hu_offset, as_json, {"model": model, "device": device, "settings": settings})
     for path in paths:
         job.take(path)
     if as_json:
         show.for_machines(job.records)
+    elif job.flat_files:
+        show.line(_AS_PNG)
     return 2 if job.failed else 0
 
 
@@ -49,16 +57,18 @@ def segment_all(
 class _Job:
     outputs: Outputs
     modality: Modality | None
+    series: str | None
     hu_offset: float | Literal["auto"] | None
     as_json: bool
     options: dict[str, Any]
     records: list[dict[str, Any]] = field(default_factory=list)
     failed: int = 0
+    flat_files: int = 0
 
     def take(self, path: Path) -> None:
         """Segment every volume of one input; tell what failed and go on."""
         try:
-            volumes = _volumes(path, self.modality)
+            volumes = pick(_volumes(path, self.modality), self.series)
             targets = self.outputs.names_for(path, [v.name for v in volumes], [v.source for v in volumes])
         except LungSegError as error:
             self._fail(path, error)
@@ -76,6 +86,7 @@ class _Job:
         volume = _in_hounsfield(volume, self.hu_offset).load()
         labels = show.drained(iter_segment(volume, **self.options), path.name)
         write(labels, target)
+        self.flat_files += _overlays_nowhere(volume, target)
         record = _record(path, target, volume, labels)
         self.records.append(record)
         if not self.as_json:
@@ -85,6 +96,24 @@ class _Job:
         self.failed += 1
         show.error_about(path, error)
         self.records.append({"path": str(path), "error": str(error)})
+
+
+def _check(model: str | None, device: str, precision: str, *, yes: bool) -> None:
+    """A wrong model, device or precision is told once, before anything is read."""
+    from .models import make_ready
+
+    if model is not None:
+        make_ready(model, yes=yes)
+    if device != "auto" or precision != "auto":
+        from ..segmentation.devices import resolve_device, resolve_precision
+
+        resolve_precision(precision, resolve_device(device))
+
+
+def _overlays_nowhere(volume: Volume, target: Path) -> bool:
+    """Whether labels of a plain picture go into a format whose readers place them in a patient."""
+    is_picture = suffix_of(Path(volume.source)) in _PICTURES and not volume.geometry.is_mm
+    return is_picture and target.suffix.lower() not in _PICTURES
 
 
 def _volumes(path: Path, modality: Modality | None) -> list[Volume]:
@@ -120,12 +149,15 @@ def _record(path: Path, target: Path, volume: Volume, labels: LabelMap) -> dict[
 def _tell(record: dict[str, Any], volume: Volume, labels: LabelMap) -> None:
     made = record["record"]
     by = f"{made.get('model', 'model')} on {made.get('device', 'cpu')} in {made.get('seconds', 0):.1f} s"
-    sizes = [f"{row['name']} {_size(row)}" for row in record["labels"] if row["label"]]
+    sizes = [f"{row['name']} {_size(row, volume)}" for row in record["labels"] if row["label"]]
     show.line(f"{record['output']}: {volume.name}, {', '.join(sizes)} ({by})")
     show.findings((*volume.findings, *labels.findings))
 
 
-def _size(row: dict[str, Any]) -> str:
+def _size(row: dict[str, Any], volume: Volume) -> str:
+    if "volume_ml" in row and "area_mm2" in row:
+        thickness = float(volume.geometry.slice_thicknesses_mm[0])
+        return f"{row['area_mm2'] / 100:.0f} cm² (one slice of {thickness:.3g} mm: {row['volume_ml']:.0f} ml)"
     if "volume_ml" in row:
         return f"{row['volume_ml']:.0f} ml"
     if "area_mm2" in row:
