@@ -14,7 +14,7 @@ from command_line import fake_iter_segment, runner, save_untrained
 
 from napari_lungseg import EvaluateSettings, evaluate_cases
 from napari_lungseg.analysis.cuts import cut_of
-from napari_lungseg.analysis.pairing import case_name, pair_files
+from napari_lungseg.analysis.pairing import case_name, images_of, pair_files
 from napari_lungseg.analysis.pairs import Both, Pair, alike, pairs_of_files
 from napari_lungseg.errors import IncompatibleModelError, LungSegError, ReadError
 from napari_lungseg.io import write
@@ -175,6 +175,50 @@ def test_labels_are_matched_by_name_or_taken_as_one():
         alike(ours, dataclasses.replace(lungs, names={1: "upper lobe", 2: "lower lobe"}))
 
 
+def test_files_are_matched_by_name_where_both_have_the_same_names(reference, tmp_path):
+    swapped = dataclasses.replace(
+        reference,
+        array=np.array([0, 2, 1], np.uint8)[reference.array],
+        names={2: "Right_Lung", 1: "Left_Lung"},
+        colours={},
+    )
+    paths = write(swapped, tmp_path / "p.nrrd"), write(reference, tmp_path / "r.nrrd")
+    pairs, _ = pair_files(*paths)
+    result = evaluate_cases(pairs_of_files(pairs))
+    assert result.cases.column("name") == ("right lung", "left lung", "both")
+    assert set(result.cases.column("dice")) == {1.0}
+    assert not result.notes
+
+
+def test_labels_that_may_not_mean_the_same_are_told(reference, tmp_path):
+    mask = LabelMap((reference.array > 0).astype(np.uint8), reference.geometry)
+    lobes = dataclasses.replace(reference, names={1: "upper lobe", 2: "lower lobe"}, colours={})
+    for other, says in (
+        (mask, "single label without a name"),
+        (lobes, "'right lung' in the prediction, but 'upper lobe'"),
+    ):
+        paths = write(reference, tmp_path / "p.nii"), write(other, tmp_path / "r.nii")
+        pairs, _ = pair_files(*paths)
+        result = evaluate_cases(pairs_of_files(pairs))
+        assert says in result.notes["r"]
+
+
+def test_outlines_are_drawn_over_scans_where_they_are_given(reference, tmp_path):
+    scan = thorax_ct(SHAPE, seed=1)[0]
+    folder = tmp_path / "scans"
+    write(scan, folder / "a.nii.gz")
+    write(reference, folder / "a-labels.nii.gz")
+    (folder / "series").mkdir()
+    assert images_of(folder) == {"a": folder / "a.nii.gz", "series": folder / "series"}
+    paths = write(reference, tmp_path / "p" / "a.nrrd"), write(moved(reference, 2), tmp_path / "r" / "a_mask.nrrd")
+    pairs, _ = pair_files(*paths)
+    (bare,) = evaluate_cases(pairs_of_files(pairs)).worst
+    (drawn,) = evaluate_cases(pairs_of_files(pairs, images_of(folder))).worst
+    assert (bare.image.max(), np.ptp(drawn.image) > 200) == (0, True)
+    far = dataclasses.replace(scan, geometry=dataclasses.replace(scan.geometry, origin=(0.0, 0.0, 900.0)))
+    assert cut_of(Both(reference, reference, far), "x", 1.0).image.max() == 0  # another patient, perhaps
+
+
 def test_two_folders_make_rows_a_summary_and_a_page(lungseg, folders, tmp_path):
     out = tmp_path / "out"
     done = lungseg("evaluate", *folders, "-o", out, "--json")
@@ -208,6 +252,7 @@ def test_the_screen_shows_means_of_many_and_metrics_of_one(lungseg, folders):
     (line,) = [line for line in alone.out.splitlines() if line.startswith("hd95 (mm)")]
     assert len(line.split()) == 2 + 3
     assert lungseg("evaluate", *folders, "--limit", 1, "--json").out.count('"case": "b"') == 0
+    assert lungseg("evaluate", *folders, "--limit", 0).code == 2
 
 
 def test_a_case_on_another_grid_gives_exit_code_2_after_the_others_are_written(lungseg, folders, tmp_path):

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ..volume import Geometry
 from .pairs import Both
 
 # Longest side of a picture in a report, pixels; outlines stay clear at this size.
@@ -41,13 +42,18 @@ def cut_of(both: Both, title: str, dice: float) -> Cut:
     level = int(np.argmax((predicted != reference).sum(axis=(1, 2))))
     view = grid.reoriented(turn)
     grey = np.zeros(view.shape[1:], np.uint8)
-    if both.volume is not None and both.volume.geometry.shape == grid.shape:
+    if both.volume is not None and _fits(both.volume.geometry, grid):
         array = turn.apply(both.volume.array)
         grey = _grey(np.asarray(array[level]), both.volume.window)
     step = max(1, -(-max(view.shape[1:]) // _LONGEST))
     thin = (slice(None, None, step),) * 2
     aspect = view.spacing[1] / view.spacing[2]
     return Cut(grey[thin].copy(), predicted[level][thin].copy(), reference[level][thin].copy(), aspect, title, dice)
+
+
+def _fits(one: Geometry, other: Geometry) -> bool:
+    """Whether voxels lie on each other; of a picture that does not say where it lies, the number of pixels decides."""
+    return one.same_grid(other) or (one.shape == other.shape and not (one.is_mm and other.is_mm))
 
 
 def _grey(image: np.ndarray, window: tuple[float, float] | None) -> np.ndarray:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -48,6 +49,7 @@ class Evaluation:
     summary : means over the cases, see `summarise`
     worst : pictures of the cases with the lowest Dice over all labels, the worst first
     failed : case → why it could not be compared
+    notes : case → what is doubtful about how its labels were matched
     record : how it was done, JSON-ready
     """
 
@@ -55,6 +57,7 @@ class Evaluation:
     summary: Table
     worst: tuple[Cut, ...] = ()
     failed: Mapping[str, str] = field(default_factory=dict)
+    notes: Mapping[str, str] = field(default_factory=dict)
     record: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -83,6 +86,7 @@ def iter_evaluate_cases(
     settings = settings or EvaluateSettings()
     tables: dict[str, Table] = {}
     failed: dict[str, str] = {}
+    notes: dict[str, str] = {}
     worst: list[Cut] = []
     for number, (name, case) in enumerate(_unique(cases).items()):
         try:
@@ -93,6 +97,7 @@ def iter_evaluate_cases(
             failed[name] = str(error)
             yield Progress(number + 1, len(cases), f"{name}: {error}")
             continue
+        notes |= {name: both.note} if both.note else {}
         worst = _worst(worst, both, name, tables[name], settings.worst)
         yield Progress(number + 1, len(cases), name, tables[name])
     if not tables:
@@ -105,7 +110,7 @@ def iter_evaluate_cases(
         "interval": f"{LEVEL:.0%} percentile bootstrap of the mean over the cases, {RESAMPLES} times",
         "seed": settings.seed,
     }
-    return Evaluation(table, summarise(table, seed=settings.seed), tuple(worst), failed, record)
+    return Evaluation(table, summarise(table, seed=settings.seed), tuple(worst), failed, notes, record)
 
 
 def _unique(cases: Sequence[Pair]) -> dict[str, Pair]:
@@ -137,7 +142,7 @@ def _opened(case: Pair, name: str, number: int, total: int) -> Generator[Progres
 def _on_one_grid(both: Both, settings: EvaluateSettings) -> Both:
     predicted, reference = both.predicted, both.reference
     if settings.resample and not predicted.geometry.same_grid(reference.geometry):
-        return Both(resample_labels(predicted, reference.geometry), reference, both.volume)
+        return dataclasses.replace(both, predicted=resample_labels(predicted, reference.geometry))
     return both
 
 

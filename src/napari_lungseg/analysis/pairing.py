@@ -72,6 +72,18 @@ def pair_files(predicted: Path, reference: Path) -> tuple[list[FilePair], list[F
     return pairs, [*_alone(theirs, common, reference), *_alone(ours, common, predicted)]
 
 
+def images_of(folder: Path) -> dict[str, Path]:
+    """Case → scan: the files in a folder, and its subfolders as DICOM series; of a scan and its labels, the scan."""
+    images: dict[str, Path] = {}
+    # The shorter of two names comes last and stays: it has no words for labels.
+    for entry in sorted(folder.iterdir(), key=lambda entry: len(entry.name), reverse=True):
+        if entry.is_dir():
+            images[entry.name] = entry
+        elif suffix_of(entry, READERS):
+            images[case_name(entry)] = entry
+    return images
+
+
 def _by_case(folder: Path) -> dict[str, Path]:
     """Case → file; of a scan and its labels side by side, the labels."""
     files = [path for path in sorted(folder.iterdir()) if path.is_file() and suffix_of(path, READERS)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,11 +22,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class Both:
-    """The two label maps of a case, and its image where there is one."""
+    """The two label maps of a case, its image where there is one, and what is to be known of how they were matched."""
 
     predicted: LabelMap
     reference: LabelMap
     volume: Volume | None = None
+    note: str = ""
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,12 +55,20 @@ class Labelled(Protocol):
         """The scan in the standard view, and its labels on the same grid."""
 
 
-def pairs_of_files(pairs: Sequence[FilePair]) -> list[Pair]:
-    """Cases from pairs of label map files."""
+def pairs_of_files(pairs: Sequence[FilePair], images: Mapping[str, Path] | None = None) -> list[Pair]:
+    """Cases from pairs of label map files; labels are matched by name where both files have the same names.
+
+    Parameters
+    ----------
+    pairs : from `pair_files`
+    images : case → its scan, to draw outlines over; a case may have none
+    """
 
     def open_pair(pair: FilePair) -> Generator[Progress, None, Both]:
         yield Progress(0, 1, "reading")
-        return Both(read_labels(pair.predicted), read_labels(pair.reference))
+        predicted, reference = read_labels(pair.predicted), read_labels(pair.reference)
+        image = (images or {}).get(pair.name)
+        return Both(_by_name(predicted, reference), reference, _image(image), note_about(predicted, reference))
 
     return [Pair(pair.name, lambda pair=pair: open_pair(pair)) for pair in pairs]  # type: ignore[misc]
 
@@ -119,19 +129,63 @@ def alike(predicted: LabelMap, reference: LabelMap) -> tuple[LabelMap, LabelMap]
     IncompatibleModelError
         When their labels have nothing to do with each other.
     """
-    ours = {name.lower(): label for label, name in reference.names.items()}
-    theirs = {label: name.lower() for label, name in predicted.names.items()}
-    if ours and set(ours) <= set(theirs.values()):
-        table = {label: ours[name] for label, name in theirs.items() if name in ours}
-        return _relabelled(predicted, table, reference.names), reference
+    ours, theirs = _names(reference), _names(predicted)
+    if _same_names(predicted, reference):
+        return _by_name(predicted, reference), reference
     if len(ours) == 1 or len(theirs) == 1:
         (name,) = (reference if len(ours) == 1 else predicted).names.values()
         one, other = (dict.fromkeys(item.names, 1) for item in (predicted, reference))
         return _relabelled(predicted, one, {1: name}), _relabelled(reference, other, {1: name})
     raise IncompatibleModelError(
-        f"The model labels {', '.join(theirs.values())}, but the reference {', '.join(ours)}; there is nothing to "
+        f"The model labels {', '.join(theirs.values())}, but the reference {', '.join(ours.values())}; there is nothing to "
         "compare. Choose a model or a data set with the same labels."
     )
+
+
+def note_about(predicted: LabelMap, reference: LabelMap) -> str:
+    """What makes a comparison by number doubtful, or ""."""
+    ours, theirs = _names(reference), _names(predicted)
+    odd = [label for label in ours if ours[label] != theirs.get(label, ours[label])]
+    if odd and not _same_names(predicted, reference):
+        return (
+            f"Label {odd[0]} is {theirs[odd[0]]!r} in the prediction, but {ours[odd[0]]!r} in the reference; labels were "
+            "compared by number."
+        )
+    found = set(np.unique(np.asarray(reference.array)).tolist()) - {0}
+    if not ours and len(found) == 1 and len(theirs) > 1:
+        return (
+            "The reference has a single label without a name, the prediction several: only the row of all labels together "
+            "compares like with like."
+        )
+    return ""
+
+
+def _names(labels: LabelMap) -> dict[int, str]:
+    """Names as they compare: "Right_Lung" is "right lung"."""
+    return {label: " ".join(re.split(r"[\W_]+", name.casefold())).strip() for label, name in labels.names.items()}
+
+
+def _same_names(predicted: LabelMap, reference: LabelMap) -> bool:
+    ours = set(_names(reference).values())
+    return bool(ours) and ours <= set(_names(predicted).values())
+
+
+def _by_name(predicted: LabelMap, reference: LabelMap) -> LabelMap:
+    """The prediction with the reference's numbers, where its names hold all of the reference's; else as it is."""
+    ours, theirs = _names(reference), _names(predicted)
+    if ours == theirs or not _same_names(predicted, reference):
+        return predicted
+    numbers = {name: label for label, name in ours.items()}
+    table = {label: numbers[name] for label, name in theirs.items() if name in numbers}
+    return _relabelled(predicted, table, reference.names)
+
+
+def _image(path: Path | None) -> Volume | None:
+    """The scan at a path, where there is exactly one."""
+    from ..io import read
+
+    items = [] if path is None else read(path, labels=False)
+    return items[0] if len(items) == 1 and isinstance(items[0], Volume) else None
 
 
 def _relabelled(labels: LabelMap, table: Mapping[int, int], names: Mapping[int, str]) -> LabelMap:

@@ -58,6 +58,7 @@ def as_json(evaluation: Evaluation) -> dict[str, Any]:
         **evaluation.record,
         "summary": evaluation.summary.records(),
         "failed": dict(evaluation.failed),
+        "notes": dict(evaluation.notes),
     }
 
 
@@ -73,15 +74,20 @@ def page_of(evaluation: Evaluation) -> str:
     if evaluation.worst:
         legend = "The slice in which most voxels differ; solid: prediction, dashed: reference."
         parts.append("<h2>The worst cases</h2>" + _picture(_pictures(evaluation.worst), legend))
-    if evaluation.failed:
-        lines = "".join(f"<li>{escape(name)}: {escape(why)}</li>" for name, why in evaluation.failed.items())
-        parts.append(f"<h2>Not compared</h2><ul>{lines}</ul>")
+    parts.append(_list("Not compared", [f"{name}: {why}" for name, why in evaluation.failed.items()]))
+    parts.append(_list("Doubtful", [f"{name}: {why}" for name, why in evaluation.notes.items()]))
+    parts.append(_list("Left out", evaluation.record.get("left_out", [])))
     head = f'<!doctype html><html lang="en"><meta charset="utf-8"><title>Evaluation</title><style>{_STYLE}</style>'
     return f"{head}<h1>Evaluation</h1>{''.join(parts)}</html>\n"
 
 
 def _sentence(record: Mapping[str, Any]) -> str:
-    return "; ".join(f"{name}: {value}" for name, value in record.items()) + "."
+    return "; ".join(f"{name}: {value}" for name, value in record.items() if not isinstance(value, list)) + "."
+
+
+def _list(heading: str, lines: Sequence[str]) -> str:
+    items = "".join(f"<li>{escape(line)}</li>" for line in lines)
+    return f"<h2>{heading}</h2><ul>{items}</ul>" if lines else ""
 
 
 def _picture(figure: Any, legend: str) -> str:

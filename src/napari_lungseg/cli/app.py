@@ -142,6 +142,7 @@ def evaluate(
     split: Literal["test", "val", "train", "all"] = "test",
     split_file: Path | None = None,
     limit: int | None = None,
+    images: Path | None = None,
     device: str = "auto",
     out: Out | None = None,
     as_json: Json = False,
@@ -165,6 +166,8 @@ def evaluate(
         CSV that says which case is in which part.
     limit : int
         At most so many cases.
+    images : Path
+        Scan, or folder of scans with the names of the labels, over which the worst cases are drawn.
     device : str
         For --model: auto, cpu, cuda, cuda:1 … or mps.
     out : Path
@@ -172,7 +175,7 @@ def evaluate(
     """
     from .evaluating import Sources, evaluate_all
 
-    sources = Sources(path, reference, model, layout, split, split_file, limit, device)
+    sources = Sources(path, reference, model, layout, split, split_file, limit, images, device)
     return evaluate_all(sources, settings_from(settings, EvaluateSettings), out, as_json)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 # What stands on the screen of many cases; the files hold everything.
 _SHOWN = ("dice", "iou", "hd95", "hd95_pixel", "assd", "assd_pixel", "nsd", "sensitivity", "precision", "accuracy",
           "relative_difference", "mean_iou")  # fmt: skip
+_FEW = 5
 _TABLES = (".csv", ".json", ".parquet")
 
 
@@ -33,6 +34,7 @@ class Sources:
     split: str
     split_file: Path | None
     limit: int | None
+    images: Path | None
     device: str
 
 
@@ -40,6 +42,8 @@ def evaluate_all(sources: Sources, settings: EvaluateSettings, out: Path | None,
     """Compare, print, write, and return the exit code: 2 when any case could not be compared."""
     from ..analysis.evaluation import iter_evaluate_cases
 
+    if sources.limit is not None and sources.limit < 1:
+        raise LungSegError(f"--limit is {sources.limit}, but at least one case is compared.")
     pairs, record = _of_model(sources) if sources.model is not None else _of_files(sources)
     evaluation = show.drained(iter_evaluate_cases(pairs, settings=settings), "evaluating")
     evaluation = dataclasses.replace(evaluation, record={**record, **evaluation.record})
@@ -48,11 +52,12 @@ def evaluate_all(sources: Sources, settings: EvaluateSettings, out: Path | None,
     _tell(evaluation, single=len(pairs) == 1 and sources.model is None, as_json=as_json)
     for name, why in evaluation.failed.items():
         show.error(f"{name}: {why}")
+    _few(f"{name}: {note}" for name, note in evaluation.notes.items())
     return 2 if evaluation.failed else 0
 
 
 def _of_files(sources: Sources) -> tuple[Sequence[Pair], dict[str, Any]]:
-    from ..analysis.pairing import pair_files
+    from ..analysis.pairing import images_of, pair_files
     from ..analysis.pairs import pairs_of_files
 
     if sources.reference is None:
@@ -60,9 +65,13 @@ def _of_files(sources: Sources) -> tuple[Sequence[Pair], dict[str, Any]]:
             "Only one path is given. Name predicted labels and their reference, or a data set with --model NAME."
         )
     found, told = pair_files(sources.path, sources.reference)
-    for finding in told:
-        show.error(finding.message)
-    return pairs_of_files(found[: sources.limit]), {"left_out": [finding.message for finding in told]}
+    left_out = [finding.message for finding in told]
+    _few(left_out)
+    images: dict[str, Path] = {}
+    if sources.images is not None:
+        is_folder = sources.images.is_dir()
+        images = images_of(sources.images) if is_folder else {pair.name: sources.images for pair in found}
+    return pairs_of_files(found[: sources.limit], images), {"left_out": left_out}
 
 
 def _of_model(sources: Sources) -> tuple[Sequence[Pair], dict[str, Any]]:
@@ -70,9 +79,11 @@ def _of_model(sources: Sources) -> tuple[Sequence[Pair], dict[str, Any]]:
     from ..models.catalog import load_model
     from ..segmentation.devices import resolve_device
     from ..training.datasets import find_dataset
+    from .models import make_ready
 
     if sources.reference is not None or sources.model is None:
         raise LungSegError("With --model, name one data set; its own masks are the reference.")
+    make_ready(sources.model, yes=False)
     spec = load_model(sources.model).spec
     resolve_device(sources.device)
     data = find_dataset(sources.path, sources.layout, sources.split_file)
@@ -83,10 +94,27 @@ def _of_model(sources: Sources) -> tuple[Sequence[Pair], dict[str, Any]]:
             f"{sources.path.name} has no labelled case in {sources.split!r} (it has {', '.join(parts) or 'no split'}). "
             "Choose another --split, give --split-file, or take --split all."
         )
-    record = {"model": spec.name, "version": spec.version, "data": sources.path.name, "split": sources.split}
+    left_out = [problem.message for problem in data.problems]
+    _few(left_out)
+    record: dict[str, Any] = {
+        "left_out": left_out,
+        "model": spec.name,
+        "version": spec.version,
+        "data": sources.path.name,
+        "split": sources.split,
+    }
     if sources.limit is not None and sources.limit < len(part):
         record["limit"] = f"the first {sources.limit} of {len(part)} cases"
     return pairs_of_model(data, part[: sources.limit], sources.model, device=sources.device), record
+
+
+def _few(told: Iterable[str]) -> None:
+    """The first few notes; the files hold all."""
+    lines = list(told)
+    for line in lines[:_FEW]:
+        show.note(f"! {line}")
+    if len(lines) > _FEW:
+        show.note(f"! … and {len(lines) - _FEW} more of this kind; -o FOLDER keeps them all.")
 
 
 def _write(evaluation: Evaluation, out: Path) -> None:
