@@ -79,7 +79,7 @@ def _description(spec: ModelSpec, licence: str, folder: Path, torch_version: str
     return {
         "type": "model",
         "format_version": FORMAT_VERSION,
-        "name": re.sub(r"[^\w\- ().]", "-", spec.name),
+        "name": re.sub(r"[^\w\- ().]", "-", f"napari-lungseg {spec.name}"),  # a short name alone would be refused
         "description": f"Segments {', '.join(spec.names.values())} on a {_IMAGES[spec.modality]}",
         "version": str(spec.version),
         "license": licence,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
 
 import torch
@@ -52,6 +53,8 @@ class ChestXDet(nn.Module):
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         """(n, 1, y, x), 0…1 → (n, classes, y, x)."""
-        scores = self.network((images.expand(-1, 3, -1, -1) - self.mean) / self.deviation)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message=".*upsample.*deprecated")  # theirs to mend
+            scores = self.network((images.expand(-1, 3, -1, -1) - self.mean) / self.deviation)
         structures = (scores[-1] if isinstance(scores, tuple) else scores)[:, self.channels]
         return torch.cat([torch.zeros_like(structures[:, :1]), structures], dim=1)
