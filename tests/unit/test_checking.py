@@ -82,6 +82,14 @@ def test_a_file_that_cannot_be_read_leaves_a_case_out(tmp_path: Path) -> None:
     assert [case.name for case in result.dataset.cases] == ["a"]
 
 
+def test_copies_are_found_however_few_are_compared_at_once(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setattr("napari_lungseg.training.checking._ROWS_AT_ONCE", 2)
+    pictures = {name: film(number)[0] for number, name in enumerate("abcdef")}
+    pictures["f"] = pictures["e"] // 2
+    result = checked(tmp_path, {name: sides(0) for name in "abcdef"}, pictures)
+    assert [(one.name, other.name) for one, other in result.copies] == [("e", "f")]
+
+
 def test_the_same_pixels_twice_are_told(tmp_path: Path) -> None:
     result = checked(tmp_path, {name: sides(0) for name in "abc"}, {"a": film(0)[0], "b": film(1)[0], "c": film(0)[0]})
     assert told(result, "same-pixels") == ["a and c have the same pixels."]

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from dicom_phantom import ct_series, places
 from made_datasets import (
     SIZE,
     binary,
@@ -26,7 +27,7 @@ from napari_lungseg.errors import ReadError, TrainingDataError, UnknownNameError
 from napari_lungseg.io import write
 from napari_lungseg.training.datasets import DataSet, find_dataset
 from napari_lungseg.training.splits import write_splits
-from napari_lungseg.volume import LUNG_NAMES
+from napari_lungseg.volume import LUNG_NAMES, Geometry, Volume
 
 
 def codes(dataset: DataSet) -> list[str]:
@@ -55,6 +56,7 @@ def test_images_without_masks_are_taken_only_when_asked_for(tmp_path: Path) -> N
     dataset = find_dataset(tmp_path, layout="unlabelled")
     (case,) = dataset.cases
     assert case.masks == ()
+    assert dict(dataset.names) == {}
     volume, labels = dataset.read(case)
     assert labels is None
     assert volume.array.shape == (1, *SIZE)
@@ -193,6 +195,36 @@ def test_raw_jsrt_is_big_endian_and_inverted(tmp_path: Path) -> None:
     path.write_bytes(b"short")
     with pytest.raises(ReadError, match="5 bytes"):
         dataset.read(case)
+
+
+def test_a_picture_of_a_mask_is_turned_with_its_image(tmp_path: Path) -> None:
+    """The mask was painted on the file's own pixels, which lie feet up here."""
+    picture, labels = film(0)
+    sideways = Geometry((1, *SIZE), (1.0, 0.5, 0.7), direction=((0.0, 1.0, 0.0), (1.0, 0.0, 0.0), (0.0, 0.0, 1.0)))
+    write(Volume(picture[None, ::-1].copy(), sideways, "xray", "a.u."), tmp_path / "images/a.nii.gz")
+    save(tmp_path / "masks/a.png", labels[::-1].copy())
+    dataset = find_dataset(tmp_path, modality="xray")
+    volume, found = dataset.read(dataset.cases[0])
+    np.testing.assert_array_equal(volume.array[0], picture)
+    np.testing.assert_array_equal(found[0], labels)
+
+
+def test_unlabelled_dicom_is_found_by_series(tmp_path: Path) -> None:
+    stored = np.random.default_rng(1).integers(0, 2000, (3, 40, 44)).astype(np.uint16)
+    for number, count in (("one", 3), ("two", 1)):
+        where = places(count, (1, 0, 0, 0, 1, 0))
+        ct_series(tmp_path / "pat" / number, stored[:count], where, SeriesInstanceUID=f"1.2.{count}")
+    single = next((tmp_path / "pat/two").iterdir())
+    single.rename(single.with_suffix(""))
+    dataset = find_dataset(tmp_path, layout="unlabelled")
+    assert [case.name for case in dataset.cases] == ["pat/one", f"pat/two/{single.stem}"]
+    assert [dataset.read(case)[0].array.shape for case in dataset.cases] == [(3, 40, 44), (1, 40, 44)]
+
+
+def test_real_slices_without_masks_are_found(test_data: Path) -> None:
+    dataset = find_dataset(test_data / "ct/unlabelled", layout="unlabelled")
+    assert len(dataset.cases) == 162
+    assert (dataset.modality, dataset.unit) == ("ct", "HU")
 
 
 def test_a_split_file_given_decides(tmp_path: Path) -> None:

@@ -91,7 +91,7 @@ def _divided(checked: Checked, target: Path, seed: int) -> Checked:
 
 def _describe(checked: Checked) -> None:
     dataset, facts = checked.dataset, checked.facts
-    labels = ", ".join(f"{label} {name}" for label, name in dataset.names.items())
+    labels = ", ".join(f"{label} {name}" for label, name in dataset.names.items()) or "none"
     masks = sum(bool(case.masks) for case in dataset.cases)
     show.line(f"{dataset.path}: layout {dataset.layout}, {dataset.modality} in {dataset.unit}")
     show.line(f"  {len(dataset.cases)} of {len(facts)} cases can be used, {masks} with masks; labels: {labels}")

@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from ..errors import TrainingDataError
 from ..findings import Finding
 from ..io import suffix_of
+from ..io.dicom_header import is_dicom
 from ..volume import Modality
 from .cases import Case, Found, LayoutError, image_files, pair_up, stem_of, without
 from .splits import read_splits
@@ -98,18 +99,32 @@ def find_unlabelled(path: Path) -> Found:
     """
     if not path.is_dir():
         raise LayoutError("a folder of images")
-    pictures, series = [], {}
-    for file in files_below(path):
-        if suffix_of(file) in (".dcm", ".dicom", ".ima"):
-            series.setdefault(_series_of(file), []).append(file)
+    images: list[Path] = []
+    scans: dict[Path, list[Path]] = {}
+    for file in files_below(path, also=is_dicom):
+        if suffix_of(file) in ("", ".dcm", ".dicom", ".ima"):
+            scans.setdefault(file.parent, []).append(file)
         else:
-            pictures.append(file)
-    images = [*pictures, *(_one_path(files) for files in series.values())]
-    cases = [
-        Case(str(image.relative_to(path).with_suffix("")), image.parent.name, image, ()) for image in sorted(images)
-    ]
-    problems = _about_shared(series.values())
-    return Found(tuple(cases), tuple(problems))
+            images.append(file)
+    problems = []
+    for folder, files in scans.items():
+        if len(files) > 1 and len(set(map(_series_of, files))) == 1:
+            images.append(folder)
+            continue
+        images += files
+        if len(files) > 1:
+            told = f"{folder.name} holds several series; its {len(files)} files count as an image each."
+            problems.append(Finding("several-series", told))
+    names = {image: _name_below(path, image) for image in sorted(images)}
+    cases = [Case(name, name, image, ()) for image, name in names.items()]
+    return Found(tuple(cases), (*problems, *_about_patients(cases)), names={})
+
+
+def _name_below(path: Path, image: Path) -> str:
+    """``deep/case`` for ``deep/case.nii.gz``; a series in the folder itself has the folder's name."""
+    if image == path:
+        return path.name
+    return (image.parent / stem_of(image)).relative_to(path).as_posix()
 
 
 def _series_of(path: Path) -> str:
@@ -123,23 +138,14 @@ def _series_of(path: Path) -> str:
     return str(header.get("SeriesInstanceUID", path))
 
 
-def _one_path(files: list[Path]) -> Path:
-    """The file of a series of one, else the folder it lies in."""
-    return files[0] if len(files) == 1 else files[0].parent
-
-
-def _about_shared(series: Any) -> Iterator[Finding]:
-    """Folders that hold several series of several files: one path cannot name one of them."""
-    folders = [files[0].parent for files in series if len(files) > 1]
-    for folder in sorted({folder for folder in folders if folders.count(folder) > 1}):
-        yield Finding("several-series", f"{folder.name} holds several series; give each a folder of its own.")
-
-
-def files_below(path: Path) -> Iterator[Path]:
-    """Readable files below a folder, in order; hidden ones left out."""
+def files_below(path: Path, also: Callable[[Path], bool] = lambda _: False) -> Iterator[Path]:
+    """Files below a folder whose suffix can be read, and those without one that ``also`` wants, in order; none hidden."""
     for root, folders, names in os.walk(path):
         folders[:] = sorted(folder for folder in folders if folder[0] != ".")
-        yield from (Path(root, name) for name in sorted(names) if name[0] != "." and suffix_of(name))
+        for name in sorted(names):
+            file = Path(root, name)
+            if name[0] != "." and (suffix_of(file) or (not file.suffix and also(file))):
+                yield file
 
 
 def _either(path: Path, names: tuple[str, ...]) -> Path | None:
@@ -148,7 +154,7 @@ def _either(path: Path, names: tuple[str, ...]) -> Path | None:
     return next((inside[name] for name in names if name in inside), None)
 
 
-def _about_patients(cases: tuple[Case, ...]) -> tuple[Finding, ...]:
+def _about_patients(cases: Sequence[Case]) -> tuple[Finding, ...]:
     if not cases:
         return ()
     told = "The files do not say who is shown: each image counts as a patient of its own, unless a pattern names them."
