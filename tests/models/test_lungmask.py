@@ -38,12 +38,18 @@ def published_like(path: Path, build, classes: int, volume: np.ndarray) -> Path:
     torch.manual_seed(classes)
     network = build(n_classes=classes, padding=True, depth=5, up_mode="upsample", batch_norm=True, residual=False)
     images = torch.from_numpy((np.clip(volume[:, ::3, ::3], -1024, 600) + 1024) / 1624).float()[:, None]
-    images = torch.nn.functional.interpolate(images, size=(64, 64))
+    images = torch.nn.functional.interpolate(images, size=(96, 96))
     with torch.no_grad():
-        for _ in range(20):
+        for _ in range(30):
             network.train()(images)
-        for _ in range(3):  # no class far ahead of the others
-            network.last.bias -= network(images).mean(dim=(0, 2, 3))
+        # Each class stands out as often as any other.
+        features = []
+        network.last.register_forward_pre_hook(lambda _, given: features.append(given[0]))
+        network.eval()(images)
+        scores = network.last(features[0])
+        network.last.weight /= scores.std(dim=(0, 2, 3))[:, None, None, None]
+        network.last.bias[:] = 0
+        network.last.bias -= network.last(features[0]).mean(dim=(0, 2, 3))
     torch.save(network.state_dict(), path)
     return path
 
@@ -61,7 +67,7 @@ def both(theirs, path: Path, name: str, volume: Volume, folder: Path) -> tuple[n
 
 def assert_same(expected: np.ndarray, found: np.ndarray, classes: int) -> None:
     shares = np.bincount(expected.ravel(), minlength=classes) / expected.size
-    assert (shares > 0.02).sum() >= 2, f"these weights tell nothing apart: {shares}"
+    assert (shares > 0.02).sum() >= 3, f"these weights tell little apart: {shares}"
     assert (expected == found).mean() >= 0.999, (expected == found).mean()
 
 

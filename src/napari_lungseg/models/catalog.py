@@ -217,10 +217,7 @@ def taken_names() -> frozenset[str]:
 
 def offer_of_file(path: Path) -> Offer | None:
     """The offer whose published file this is, by its name."""
-    offers = [
-        *LUNGMASK.values(),
-        *(entry.offer for point in _packaged().values() if (entry := _of_package(point)).offer),
-    ]
+    offers = [*LUNGMASK.values(), *(_of_package(point).offer for point in _packaged().values())]
     return next((offer for offer in offers if offer is not None and offer.filename == path.name), None)
 
 

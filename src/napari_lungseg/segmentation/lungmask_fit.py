@@ -47,9 +47,10 @@ def _body(mask: np.ndarray) -> np.ndarray:
 def _box(body: np.ndarray, rows: int, columns: int) -> Box:
     """Box of a coarse mask that is brought to (rows, columns)."""
     spans: list[int] = []
-    for seen, length in ((body.any(axis=1), rows), (body.any(axis=0), columns)):
+    for axis, length in ((1, rows), (0, columns)):
         at, outside = _places(_COARSE, length)
-        inside = np.flatnonzero(seen[at.numpy()] & ~outside.numpy())
+        seen = np.asarray(body.any(axis=axis))[at.numpy()]
+        inside = np.flatnonzero(seen & ~outside.numpy())
         spans += [int(inside[0]), int(inside[-1]) + 1] if len(inside) else [0, length]
     return spans[0], spans[1], spans[2], spans[3]
 

@@ -45,6 +45,9 @@ class ChestXDet(nn.Module):
     that is likeliest, and one that is less likely than not stays background.
     """
 
+    mean: torch.Tensor
+    deviation: torch.Tensor
+
     def __init__(self, network: nn.Module, channels: Sequence[int]) -> None:
         super().__init__()
         self.network, self.channels = network, list(channels)
