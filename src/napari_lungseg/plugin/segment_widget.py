@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -29,12 +30,13 @@ from superqt import QCollapsible
 
 from ..errors import LungSegError
 from ..findings import Finding
-from ..models.catalog import list_models, load_model
+from ..models.catalog import entries, load_model
 from ..progress import Progress
 from ..segmentation.devices import DEVICES
 from ..segmentation.predict import SegmentSettings
 from ..volume import LabelMap, Modality
 from . import segmenting
+from .fetching import agreed, offer_to_fetch
 from .form import SettingsForm
 from .jobs import Job, report
 from .layers import KEY, check_axes, layer_facts
@@ -145,6 +147,11 @@ class SegmentWidget(QScrollArea):
         except LungSegError as error:
             report(error)
             return
+        offer = offer_to_fetch(request.model)
+        if offer is not None:
+            if not agreed(self, offer):
+                return
+            request = dataclasses.replace(request, fetch=True)
         self._remember()
         self._started = perf_counter()
         self._show_findings(())
@@ -234,8 +241,10 @@ class SegmentWidget(QScrollArea):
         self._images.currentIndexChanged.connect(self._enable)
         self._images.setToolTip("Any image layer; follows the active layer")
         self._models.addItem(_AUTOMATIC_MODEL, None)
-        for spec in list_models():
-            self._models.addItem(f"{spec.name} ({spec.version})", spec.name)
+        for entry in entries():
+            if not entry.problem:
+                missing = ", fetched when first used" if entry.model is None else ""
+                self._models.addItem(f"{entry.spec.name} ({entry.spec.version}{missing})", entry.spec.name)
         pick = QToolButton()
         pick.setText("…")
         pick.setToolTip("Choose a model file (.safetensors)")

@@ -12,6 +12,7 @@ from napari.layers import Labels, Layer
 
 from ..progress import Progress
 from ..volume import Geometry, LabelMap, Modality, Volume
+from .fetching import fetch_steps
 from .layers import KEY, LayerFacts, labels_to_layer, layer_to_volume
 from .warm import load_torch
 
@@ -29,6 +30,7 @@ class Request:
     settings : a `SegmentSettings`
     modality : overrides what the layer says
     index : of the only slice to segment, along the layer's first axis; None for all
+    fetch : whether weights that are not on this computer may be fetched
     """
 
     facts: LayerFacts
@@ -38,6 +40,7 @@ class Request:
     settings: Any = None
     modality: Modality | None = None
     index: int | None = None
+    fetch: bool = False
 
     @property
     def target(self) -> tuple[str, str]:
@@ -51,6 +54,8 @@ def segment_steps(request: Request) -> Generator[Progress, None, tuple[LabelMap,
     from ..segmentation.predict import iter_segment
 
     load_torch()
+    if request.fetch:
+        yield from fetch_steps(request.model)
     yield Progress(0, 0, "Reading the image …")
     volume = layer_to_volume(request.facts, request.modality)
     part = volume if request.index is None else one_slice(volume, request.index)
