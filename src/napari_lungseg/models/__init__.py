@@ -7,6 +7,7 @@ from ..registry import Table
 ARCHITECTURES = Table(
     "architecture",
     {
+        "lungmask-unet": "napari_lungseg.models.networks.lungmask:build_lungmask_unet",
         "unet": "napari_lungseg.models.networks.unet:build_unet",
     },
 )
