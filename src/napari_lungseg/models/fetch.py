@@ -137,13 +137,14 @@ def _download(url: str, part: Path) -> Generator[Progress, None, None]:
         except (OSError, HTTPException) as error:
             if not left:
                 reason = getattr(error, "reason", None) or error
-                raise FetchError(f"{host} cannot be reached or breaks off ({reason}). {_WAYS_OUT}") from error
+                raise FetchError(f"{host} cannot be reached or breaks off ({reason}). {_KEPT} {_WAYS_OUT}") from error
         else:
             return
 
 
+_KEPT = "What has arrived is kept, and the next try goes on from there."
 _WAYS_OUT = (
-    "What has arrived is kept, and the next try goes on from there. Try again later, name another server in "
+    "Try again later, name another server in "
     f"{MIRROR_VARIABLE}, or put the file into a folder and name that in {OFFLINE_VARIABLE}."
 )
 
