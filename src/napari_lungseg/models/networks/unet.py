@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from torch import nn
+import segmentation_models_pytorch as smp
+from torch import nn
+
+from .any_size import for_any_size
 
 
 def build_unet(
@@ -21,28 +22,25 @@ def build_unet(
     ----------
     in_channels : 1 for grey images, 3 for RGB
     classes : output channels, background included
-    encoder : any encoder name of segmentation-models-pytorch
+    encoder : any encoder name of segmentation-models-pytorch, e.g. ``"vgg16"``
     decoder_channels : channels of the decoder's blocks, deepest first; as many as the encoder's stages that are used
 
     Returns
     -------
-    Maps (n, in_channels, y, x) to logits (n, classes, y, x); y and x must be multiples of 2 to the power of the number
-    of blocks.
+    Maps (n, in_channels, y, x) to logits (n, classes, y, x).
     """
-    import segmentation_models_pytorch as smp
-    from torch.nn import Identity
-
     depth = len(decoder_channels)
-    network: nn.Module = smp.Unet(
+    network = for_any_size(smp.Unet)(
         encoder,
         encoder_depth=depth,
-        encoder_weights=None,  # our own weights are loaded over these; nothing is ever downloaded here
+        encoder_weights=None,  # nothing is ever downloaded here; see `imagenet.load_imagenet_weights`
         in_channels=in_channels,
         classes=classes,
         decoder_channels=tuple(decoder_channels),
     )
+    network.multiple = 2**depth
     # A ResNet is built with all its stages, used or not; the unused would only weigh in the model file.
     for stage in range(depth, 5):
         if hasattr(network.encoder, f"layer{stage}"):
-            setattr(network.encoder, f"layer{stage}", Identity())
+            setattr(network.encoder, f"layer{stage}", nn.Identity())
     return network
