@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from .models.catalog import list_models, load_model
     from .progress import Progress
     from .segmentation.predict import SegmentSettings, iter_segment, segment
+    from .training.loop import train
+    from .training.recipe import TrainSettings
     from .volume import Geometry, LabelMap, Volume
 
     __version__: str
@@ -32,6 +34,7 @@ _ORIGINS = {
     "Progress": "progress",
     "SegmentSettings": "segmentation.predict",
     "Table": "analysis.table",
+    "TrainSettings": "training.recipe",
     "Volume": "volume",
     "evaluate": "analysis.metrics",
     "evaluate_cases": "analysis.evaluation",
@@ -41,6 +44,7 @@ _ORIGINS = {
     "measure": "analysis.measure",
     "read": "io",
     "segment": "segmentation.predict",
+    "train": "training.loop",
     "write": "io",
 }
 
@@ -53,6 +57,7 @@ __all__ = [
     "Progress",
     "SegmentSettings",
     "Table",
+    "TrainSettings",
     "Volume",
     "__version__",
     "evaluate",
@@ -63,6 +68,7 @@ __all__ = [
     "measure",
     "read",
     "segment",
+    "train",
     "write",
 ]
 

@@ -9,7 +9,7 @@ from cyclopts import App, Group, Parameter
 
 from ..analysis.evaluation import EvaluateSettings
 from ..segmentation.predict import SegmentSettings
-from . import models, show
+from . import models, show, training
 from .data import data
 from .flags import flags_of, settings_from
 
@@ -212,6 +212,9 @@ def measure(
 
 
 app.command(data)
+data.command(training.prepare)
+app.command(training.train)
+app.command(training.recipes)
 
 
 @app.command

@@ -152,12 +152,14 @@ def check_compatible(volume: Volume, spec: ModelSpec) -> list[Finding]:
         found, needed = _WORDS[volume.modality], _WORDS[spec.modality]
         raise IncompatibleModelError(
             f"The model {spec.name!r} is for {needed}, but this image is {found}. "
-            f"Pick a model for {found}, or say what the image is (modality=, --modality, or the row Kind) if it was taken for the wrong one."
+            f"Pick a model for {found}, or say what the image is (modality=, --modality, or the row Kind) if it was "
+            "taken for the wrong one."
         )
     if spec.unit != volume.unit:
         raise IncompatibleModelError(
             f"The model {spec.name!r} needs values in {spec.unit}, but this image has {volume.unit}. "
-            "Open the DICOM series instead of an exported picture, or add the offset of its values (io.infer.apply_offset, or --hu-offset)."
+            "Open the DICOM series instead of an exported picture, or add the offset of its values "
+            "(io.infer.apply_offset, or --hu-offset)."
         )
     if volume.modality == "ct" and view.axis_letters()[1:] != ("P", "L"):
         message = (

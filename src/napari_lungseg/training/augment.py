@@ -1,16 +1,20 @@
-"""Random changes to a batch of images and labels, drawn first and applied second, in torch.
+"""Random changes to a batch of images and labels, drawn first and applied second, in torch on the generator's device.
 
-Labels are told apart by where they lie in the standard view (the patient's right at the viewer's left), so mirroring
+Lungs are told apart by where they lie in the standard view (the patient's right at the viewer's left), so mirroring
 an image swaps its right and left labels.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch.nn import functional
+
+from .draw import chance, normal, uniform
+from .losses import IGNORE
 
 
 @dataclass(frozen=True)
@@ -24,11 +28,14 @@ class Augmentation:
     scale : (smallest, largest) magnification
     shift : of the image's size, either way
     stretch : largest relative change of the aspect
-    elastic : amplitude of the elastic field, of the image's size (Simard et al. 2003; Ronneberger et al. 2015)
-    mirror, turn_over : probabilities of a left–right flip (labels 1 and 2 swapped) and of a front–back flip
+    elastic : standard deviation of the elastic displacements, of the image's size
+    elastic_cells : displacements are drawn on a grid of so many points a side and interpolated bicubically
+        (Ronneberger et al. 2015, §3.1: 3 points, 10 pixels)
+    mirror, turn_over : probabilities of a left–right flip (right and left labels swapped) and of a front–back flip
     contrast, brightness, gamma : largest change of each, on images scaled to 0…1
     noise, blur : largest standard deviation, in grey levels 0…1 and in pixels
     invert : probability of an inverted grey scale
+    border : probability of blanked margins
     """
 
     size: tuple[int, int] = (256, 256)
@@ -37,6 +44,7 @@ class Augmentation:
     shift: float = 0.08
     stretch: float = 0.12
     elastic: float = 0.015
+    elastic_cells: int = 7
     mirror: float = 0.5
     turn_over: float = 0.0
     contrast: float = 0.2
@@ -45,10 +53,7 @@ class Augmentation:
     noise: float = 0.06
     blur: float = 1.2
     invert: float = 0.0
-
-
-def _uniform(n: int, low: float, high: float, generator: torch.Generator) -> torch.Tensor:
-    return torch.rand(n, generator=generator) * (high - low) + low
+    border: float = 0.0
 
 
 def draw_grid(n: int, how: Augmentation, generator: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
@@ -58,15 +63,15 @@ def draw_grid(n: int, how: Augmentation, generator: torch.Generator) -> tuple[to
     -------
     (n, rows, columns, 2) sampling grid for `torch.nn.functional.grid_sample`, and (n,) bool: which are mirrored
     """
-    angle = _uniform(n, -how.rotation, how.rotation, generator) * math.pi / 180
-    zoom = torch.exp(_uniform(n, math.log(how.scale[0]), math.log(how.scale[1]), generator))
-    stretch = torch.exp(_uniform(n, -how.stretch, how.stretch, generator))
-    mirrored = torch.rand(n, generator=generator) < how.mirror
-    over = torch.rand(n, generator=generator) < how.turn_over
+    angle = uniform(n, generator=generator, low=-how.rotation, high=how.rotation) * math.pi / 180
+    zoom = torch.exp(uniform(n, generator=generator, low=math.log(how.scale[0]), high=math.log(how.scale[1])))
+    stretch = torch.exp(uniform(n, generator=generator, low=-how.stretch, high=how.stretch))
+    mirrored = chance(n, how.mirror, generator)
+    over = chance(n, how.turn_over, generator)
     sign_x = 1 - 2 * mirrored.float()
     sign_y = 1 - 2 * over.float()
     cos, sin = torch.cos(angle) / zoom, torch.sin(angle) / zoom
-    shift = _uniform(2 * n, -2 * how.shift, 2 * how.shift, generator).view(n, 2)
+    shift = uniform(2 * n, generator=generator, low=-2 * how.shift, high=2 * how.shift).view(n, 2)
     theta = torch.stack(
         [
             torch.stack([sign_x * cos * stretch, sign_x * -sin, shift[:, 0]], 1),
@@ -75,21 +80,42 @@ def draw_grid(n: int, how: Augmentation, generator: torch.Generator) -> tuple[to
         1,
     )
     grid = functional.affine_grid(theta, [n, 1, *how.size], align_corners=False)
-    field = torch.randn(n, 2, 7, 7, generator=generator) * how.elastic * 2
-    field = functional.interpolate(field, size=how.size, mode="bicubic", align_corners=False)
+    cells = how.elastic_cells
+    field = normal(n, 2, cells, cells, generator=generator) * how.elastic * 2
+    field = functional.interpolate(field, size=how.size, mode="bicubic", align_corners=True)
     return grid + field.movedim(1, -1), mirrored
 
 
 def apply_grid(
-    images: torch.Tensor, labels: torch.Tensor, grid: torch.Tensor, mirrored: torch.Tensor
+    images: torch.Tensor,
+    labels: torch.Tensor,
+    grid: torch.Tensor,
+    mirrored: torch.Tensor,
+    order: Sequence[int] = (0, 2, 1),
+    outside: int = 0,
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Sample images (n, 1, y, x) and labels (n, y, x) of 0, 1, 2 at a grid from `draw_grid`."""
+    """Sample a batch at a grid from `draw_grid`.
+
+    Parameters
+    ----------
+    images : (n, channels, y, x)
+    labels : (n, y, x) integers; `IGNORE` where not known
+    order : which class each class becomes where the image is mirrored (`segmentation.predict.mirror_order`)
+    outside : label of what lies outside the image, 0 or `IGNORE`
+
+    Returns
+    -------
+    (n, channels, rows, columns) and (n, rows, columns) int64
+    """
     warped = functional.grid_sample(images, grid, padding_mode="zeros", align_corners=False)
-    layers = torch.stack([labels == 1, labels == 2], 1).float()
+    inside = [label for label in (*range(len(order)), IGNORE) if label != outside]
+    layers = torch.stack([labels == label for label in inside], 1).to(images.dtype)
     layers = functional.grid_sample(layers, grid, padding_mode="zeros", align_corners=False)
-    layers = torch.where(mirrored[:, None, None, None], layers.flip(1), layers)
     best, which = layers.max(dim=1)
-    return warped, torch.where(best > 0.5, which + 1, 0)
+    found = torch.where(best > 0.5, torch.tensor(inside, device=labels.device)[which], outside)
+    swapped = torch.arange(IGNORE + 1, device=labels.device)
+    swapped[: len(order)] = torch.tensor(order, device=labels.device)
+    return warped, torch.where(mirrored[:, None, None], swapped[found], found)
 
 
 def change_grey(images: torch.Tensor, how: Augmentation, generator: torch.Generator) -> torch.Tensor:
@@ -97,20 +123,21 @@ def change_grey(images: torch.Tensor, how: Augmentation, generator: torch.Genera
     n = len(images)
 
     def each(low: float, high: float) -> torch.Tensor:
-        return _uniform(n, low, high, generator)[:, None, None, None]
+        return uniform(n, generator=generator, low=low, high=high)[:, None, None, None]
 
     images = images.clamp(0, 1) ** torch.exp(each(-how.gamma, how.gamma))
     images = (images - 0.5) * (1 + each(-how.contrast, how.contrast)) + 0.5 + each(-how.brightness, how.brightness)
-    if how.blur and torch.rand(1, generator=generator) < 0.3:
-        images = _blur(images, float(_uniform(1, 0.3, how.blur, generator)))
-    images = images + torch.randn(images.shape, generator=generator) * each(0, 1) ** 2 * how.noise
-    inverted = (torch.rand(n, generator=generator) < how.invert)[:, None, None, None]
+    if how.blur and chance(1, 0.3, generator):
+        images = _blur(images, float(uniform(1, generator=generator, low=0.3, high=how.blur)))
+    noise = normal(*images.shape, generator=generator)
+    images = images + noise * each(0, 1) ** 2 * how.noise
+    inverted = each(0, 1) < how.invert
     return torch.where(inverted, 1 - images, images).clamp_(0, 1)
 
 
 def _blur(images: torch.Tensor, sigma: float) -> torch.Tensor:
     radius = max(1, round(2 * sigma))
-    taps = torch.exp(-0.5 * (torch.arange(-radius, radius + 1) / sigma) ** 2)
+    taps = torch.exp(-0.5 * (torch.arange(-radius, radius + 1, device=images.device) / sigma) ** 2)
     taps = (taps / taps.sum()).repeat(images.shape[1], 1)
     channels = images.shape[1]
     rows = functional.conv2d(images, taps[:, None, :, None], padding=(radius, 0), groups=channels)

@@ -10,11 +10,26 @@ from collections.abc import Callable
 import torch
 from torch.nn import functional
 
+from ..registry import Table
+from .draw import chance, integer, normal, uniform
+
 # Grey levels of the CT window (−1024, 600): water 0 HU, tissue 60 HU, air −1000 HU.
 _WATER, _TISSUE, _AIR = 0.63, 0.67, 0.015
 
 
 Change = Callable[[torch.Tensor, torch.Tensor, torch.Generator], torch.Tensor]
+
+CHANGES = Table(
+    "pasted change",
+    {
+        "clutter": f"{__name__}:paste_clutter",
+        "consolidation": f"{__name__}:paste_consolidation",
+        "effusion": f"{__name__}:paste_effusion",
+        "gas": f"{__name__}:paste_gas",
+        "opacity": f"{__name__}:paste_opacity",
+    },
+)
+"""Name → function that changes images (n, 1, y, x) in 0…1 with labels 1 and 2 for the lungs."""
 
 
 def paste_some(
@@ -30,7 +45,7 @@ def paste_some(
     generator : source of all randomness
     probability : of each image to be changed
     """
-    chosen = torch.nonzero(torch.rand(len(images), generator=generator) < probability).flatten()
+    chosen = torch.nonzero(chance(len(images), probability, generator)).flatten()
     if not len(chosen):
         return images
     return images.index_copy(0, chosen, change(images[chosen], labels[chosen], generator))
@@ -38,16 +53,16 @@ def paste_some(
 
 def _smooth_field(n: int, size: torch.Size, cells: int, generator: torch.Generator) -> torch.Tensor:
     """(n, 1, y, x) random field of about unit variance, smooth at ``1 / cells`` of the image."""
-    field = torch.randn(n, 1, cells, cells, generator=generator)
+    field = normal(n, 1, cells, cells, generator=generator)
     return functional.interpolate(field, size=list(size), mode="bicubic", align_corners=False)
 
 
 def _soft_ellipse(n: int, size: torch.Size, radii: tuple[float, float], generator: torch.Generator) -> torch.Tensor:
     """(n, 1, y, x) ellipses with soft edges, anywhere; ``radii`` (smallest, largest) of the image's size."""
-    rows = torch.linspace(0, 1, size[0])[None, None, :, None]
-    columns = torch.linspace(0, 1, size[1])[None, None, None, :]
-    centre = torch.rand(2, n, 1, 1, 1, generator=generator)
-    radius = torch.rand(2, n, 1, 1, 1, generator=generator) * (radii[1] - radii[0]) + radii[0]
+    rows = torch.linspace(0, 1, size[0], device=generator.device)[None, None, :, None]
+    columns = torch.linspace(0, 1, size[1], device=generator.device)[None, None, None, :]
+    centre = uniform(2, n, 1, 1, 1, generator=generator)
+    radius = uniform(2, n, 1, 1, 1, generator=generator) * (radii[1] - radii[0]) + radii[0]
     distance = ((rows - centre[0]) / radius[0]) ** 2 + ((columns - centre[1]) / radius[1]) ** 2
     return torch.sigmoid((1 - distance) * 12)
 
@@ -55,23 +70,24 @@ def _soft_ellipse(n: int, size: torch.Size, radii: tuple[float, float], generato
 def paste_consolidation(images: torch.Tensor, labels: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
     """Fill random parts of the lungs with tissue, from ground glass to a white lung (CT)."""
     n = len(images)
-    cells = int(torch.randint(3, 12, (1,), generator=generator))
+    cells = integer(3, 12, generator)
     field = _smooth_field(n, images.shape[-2:], cells, generator)
-    threshold = torch.rand(n, 1, 1, 1, generator=generator) * 2.0 - 0.6
-    density = 0.3 + 0.7 * torch.rand(n, 1, 1, 1, generator=generator)
+    threshold = uniform(n, 1, 1, 1, generator=generator) * 2.0 - 0.6
+    density = 0.3 + 0.7 * uniform(n, 1, 1, 1, generator=generator)
     lung = functional.avg_pool2d((labels > 0).float()[:, None], 3, stride=1, padding=1)
     share = torch.sigmoid((field - threshold) * 8) * lung * density
-    level = _WATER + (_TISSUE - _WATER) * 1.5 * torch.rand(n, 1, 1, 1, generator=generator)
+    level = _WATER + (_TISSUE - _WATER) * 1.5 * uniform(n, 1, 1, 1, generator=generator)
     return images * (1 - share) + level * share
 
 
 def paste_effusion(images: torch.Tensor, labels: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
     """Fill the dependent (lower in the picture) part of one or both lungs with water (CT)."""
     n, _, rows, _ = images.shape
-    y = torch.linspace(0, 1, rows)[None, None, :, None]
-    level = 0.45 + 0.4 * torch.rand(n, 1, 1, 1, generator=generator)
+    y = torch.linspace(0, 1, rows, device=images.device)[None, None, :, None]
+    level = 0.45 + 0.4 * uniform(n, 1, 1, 1, generator=generator)
     wave = 0.03 * _smooth_field(n, images.shape[-2:], 4, generator)
-    sides = torch.randint(1, 4, (n, 1, 1), generator=generator)  # bit 0: right lung, bit 1: left lung
+    # Bit 0: right lung, bit 1: left lung.
+    sides = torch.randint(1, 4, (n, 1, 1), generator=generator, device=generator.device)
     filled = ((labels == 1) & (sides % 2 == 1)) | ((labels == 2) & (sides >= 2))
     lung = functional.avg_pool2d(filled.float()[:, None], 3, stride=1, padding=1)
     share = torch.sigmoid((y + wave - level) * 60) * lung
@@ -91,11 +107,11 @@ def paste_gas(images: torch.Tensor, labels: torch.Tensor, generator: torch.Gener
 def paste_opacity(images: torch.Tensor, labels: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
     """Brighten random parts of the lungs, up to a white lung (X-ray)."""
     n = len(images)
-    cells = int(torch.randint(3, 9, (1,), generator=generator))
+    cells = integer(3, 9, generator)
     field = _smooth_field(n, images.shape[-2:], cells, generator)
-    threshold = torch.rand(n, 1, 1, 1, generator=generator) * 1.8 - 0.6
+    threshold = uniform(n, 1, 1, 1, generator=generator) * 1.8 - 0.6
     lung = functional.avg_pool2d((labels > 0).float()[:, None], 9, stride=1, padding=4)
-    strength = 0.6 * torch.rand(n, 1, 1, 1, generator=generator)
+    strength = 0.6 * uniform(n, 1, 1, 1, generator=generator)
     share = torch.sigmoid((field - threshold) * 4) * lung * strength
     return images + (0.9 - images).clamp(min=0) * share
 
@@ -110,8 +126,8 @@ def _draw_clutter(image: torch.Tensor, generator: torch.Generator) -> torch.Tens
     from PIL import Image, ImageDraw
 
     rows, columns = image.shape
-    rng = np.random.default_rng(int(torch.randint(2**31, (1,), generator=generator)))
-    canvas = Image.fromarray((image.numpy() * 255).astype(np.uint8))
+    rng = np.random.default_rng(integer(0, 2**31, generator))
+    canvas = Image.fromarray((image.cpu().numpy() * 255).astype(np.uint8))
     pen = ImageDraw.Draw(canvas)
     for _ in range(rng.integers(0, 4)):  # tubes and leads: smooth random walks
         turns = np.cumsum(rng.normal(0, 0.12, 24)) + rng.uniform(0, 2 * np.pi)
@@ -127,7 +143,7 @@ def _draw_clutter(image: torch.Tensor, generator: torch.Generator) -> torch.Tens
         x, y = rng.uniform(0.1, 0.9, 2) * (columns, rows)
         radius = rng.uniform(2, 14)
         pen.ellipse([x - radius, y - radius, x + radius, y + radius * 0.7], fill=int(rng.integers(200, 256)))
-    return torch.from_numpy(np.array(canvas)).float() / 255
+    return torch.from_numpy(np.array(canvas)).to(image.device).float() / 255
 
 
 def paste_border(
@@ -136,12 +152,10 @@ def paste_border(
     """Blank random margins of images and labels, as collimation and screenshots do."""
     n, _, rows, columns = images.shape
     widths = (
-        torch.rand(4, n, 1, 1, generator=generator) ** 2
-        * 0.12
-        * (torch.rand(n, 1, 1, generator=generator) < probability)
+        uniform(4, n, 1, 1, generator=generator) ** 2 * 0.12 * (uniform(n, 1, 1, generator=generator) < probability)
     )
-    y = torch.linspace(0, 1, rows)[None, :, None]
-    x = torch.linspace(0, 1, columns)[None, None, :]
+    y = torch.linspace(0, 1, rows, device=images.device)[None, :, None]
+    x = torch.linspace(0, 1, columns, device=images.device)[None, None, :]
     inside = (y >= widths[0]) & (y <= 1 - widths[1]) & (x >= widths[2]) & (x <= 1 - widths[3])
-    level = (torch.rand(n, 1, 1, 1, generator=generator) > 0.75).float()
+    level = (uniform(n, 1, 1, 1, generator=generator) > 0.75).float()
     return torch.where(inside[:, None], images, level), torch.where(inside, labels, 0)
