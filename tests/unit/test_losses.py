@@ -27,7 +27,6 @@ from napari_lungseg.training.losses import (
     thinned,
 )
 
-
 HALF = 0.5
 """Their ``smooth`` is added to |A∩B| and to (|A| + |B|) / 2: half of what is added to twice these."""
 
