@@ -1,170 +1,201 @@
-"""Optimisers, and how their step size changes over a run."""
+"""How weights follow gradients, and how the step size changes while they do."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any, Protocol
 
 import torch
-from torch.optim import lr_scheduler
+from torch.optim import Optimizer, lr_scheduler
 
 from ..registry import Table
 
 OPTIMISERS = Table(
     "optimiser",
     {
-        "adam": f"{__name__}:build_adam",
-        "adamw": f"{__name__}:build_adamw",
-        "sgd": f"{__name__}:build_sgd",
+        "adam": "torch.optim:Adam",
+        "adamw": "torch.optim:AdamW",
+        "sgd": "napari_lungseg.training.schedules:nesterov",
     },
 )
-"""Name → function from parameters, learning rate and weight decay to a `torch.optim.Optimizer`."""
+"""Name → class or function that builds a `torch.optim.Optimizer` from parameters, ``lr`` and ``weight_decay``."""
 
 SCHEDULES = Table(
     "schedule",
     {
-        "constant": f"{__name__}:Constant",
-        "cosine-restarts": f"{__name__}:CosineRestarts",
-        "one-cycle": f"{__name__}:OneCycle",
-        "plateau": f"{__name__}:Plateau",
+        "constant": "napari_lungseg.training.schedules:Constant",
+        "cosine-restarts": "napari_lungseg.training.schedules:CosineRestarts",
+        "one-cycle": "napari_lungseg.training.schedules:OneCycle",
+        "plateau": "napari_lungseg.training.schedules:Plateau",
     },
 )
-"""Name → class of a `Schedule`."""
+"""Name → `Schedule`, built from an optimiser, ``epochs``, ``steps_per_epoch`` and the options of its own."""
 
 
-def build_adam(parameters: Iterable[torch.Tensor], learning_rate: float, weight_decay: float) -> torch.optim.Optimizer:
-    """Adam (Kingma & Ba 2014, arXiv 1412.6980)."""
-    return torch.optim.Adam(parameters, learning_rate, weight_decay=weight_decay)
+def build_optimiser(
+    name: str, parameters: Iterable[torch.nn.Parameter], learning_rate: float, weight_decay: float
+) -> Optimizer:
+    """Build an optimiser.
+
+    Parameters
+    ----------
+    name : in `OPTIMISERS`
+    parameters : of the network
+    learning_rate : the largest; a schedule lowers it
+    weight_decay : decoupled from the gradient in "adamw", added to it in the others
+
+    Raises
+    ------
+    UnknownNameError
+        When there is no such optimiser.
+    """
+    built: Optimizer = OPTIMISERS.resolve(name)(parameters, lr=learning_rate, weight_decay=weight_decay)
+    return built
 
 
-def build_adamw(parameters: Iterable[torch.Tensor], learning_rate: float, weight_decay: float) -> torch.optim.Optimizer:
-    """Adam with weight decay apart from the gradient (Loshchilov & Hutter 2017, arXiv 1711.05101)."""
-    return torch.optim.AdamW(parameters, learning_rate, weight_decay=weight_decay)
-
-
-def build_sgd(parameters: Iterable[torch.Tensor], learning_rate: float, weight_decay: float) -> torch.optim.Optimizer:
-    """Stochastic gradient descent with Nesterov's momentum, 0.9."""
-    return torch.optim.SGD(parameters, learning_rate, momentum=0.9, nesterov=True, weight_decay=weight_decay)
+def nesterov(parameters: Iterable[torch.nn.Parameter], lr: float, weight_decay: float) -> Optimizer:
+    """Stochastic gradient descent with Nesterov's momentum of 0.9."""
+    return torch.optim.SGD(parameters, lr=lr, weight_decay=weight_decay, momentum=0.9, nesterov=True)
 
 
 class Schedule(Protocol):
-    """Changes the step size of an optimiser, called by the loop after every step and every epoch."""
+    """What a training loop tells a schedule, and asks it.
 
-    cycle_ended: bool  # whether the epoch that just ended was the last of a cycle: the moment for a snapshot
+    To go on with an interrupted training: build optimiser and schedule as at its start, then load the states of both. A
+    state holds numbers, strings and lists of these.
+    """
 
     def after_step(self) -> None:
-        """An optimiser's step was made."""
+        """The optimiser has made a step."""
 
     def after_epoch(self, metric: float) -> None:
-        """An epoch was made; ``metric`` is the better the higher."""
+        """An epoch has ended with this validation metric; more is better."""
+
+    @property
+    def cycle_ended(self) -> bool:
+        """Whether the last step was the last of a cycle, so that the weights are worth keeping."""
 
     def state_dict(self) -> dict[str, Any]:
-        """Numbers, for a checkpoint."""
+        """What `load_state_dict` needs."""
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from `state_dict`."""
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on where another schedule of the same kind stopped."""
 
 
 class Constant:
-    """The same step size all along.
+    """The step size stays as it is; the other schedules begin with what this one has.
 
     Parameters
     ----------
-    optimiser : whose step size changes
-    epochs : of the whole run
-    steps_per_epoch : of the optimiser
+    optimiser : whose step size it is
+    epochs, steps_per_epoch : how long training takes at most
     """
 
-    cycle_ended = False
-
-    def __init__(self, optimiser: torch.optim.Optimizer, epochs: int, steps_per_epoch: int) -> None:
-        self.epochs, self.done = epochs, 0
-        self._inner: Any = None  # torch's own scheduler, where one does the work
+    def __init__(self, optimiser: Optimizer, *, epochs: int, steps_per_epoch: int) -> None:
+        self.optimiser, self.steps, self.steps_per_epoch = optimiser, epochs * steps_per_epoch, steps_per_epoch
+        self.inner: Any = None
 
     def after_step(self) -> None:
-        """Change nothing."""
+        """See `Schedule`."""
 
     def after_epoch(self, metric: float) -> None:
-        """Count; the run is one cycle."""
-        self.done += 1
-        self.cycle_ended = self.done == self.epochs
+        """See `Schedule`."""
+
+    @property
+    def cycle_ended(self) -> bool:
+        """See `Schedule`."""
+        return False
 
     def state_dict(self) -> dict[str, Any]:
         """See `Schedule`."""
-        return {"done": self.done, "inner": self._inner and self._inner.state_dict()}
+        if self.inner is None:
+            return {}
+        # What is not plain follows from the parameters.
+        return {name: value for name, value in self.inner.state_dict().items() if _is_plain(value)}
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """See `Schedule`."""
-        self.done = state["done"]
-        if self._inner is not None:
-            self._inner.load_state_dict(state["inner"])
+        if self.inner is not None:
+            self.inner.load_state_dict(dict(state))
+
+
+def _is_plain(value: object) -> bool:
+    if isinstance(value, list):
+        return all(map(_is_plain, value))
+    return value is None or isinstance(value, bool | int | float | str)
 
 
 class Plateau(Constant):
-    """A tenth of the step size whenever ten epochs brought nothing better.
+    """The step size falls when the validation metric has not risen for some epochs.
 
     Parameters
     ----------
-    optimiser, epochs, steps_per_epoch : see `Constant`
-    patience : epochs without a better metric
-    factor : of the step size
+    optimiser, epochs, steps_per_epoch : as of `Constant`
+    factor : by which it falls
+    patience : epochs without a better metric that are still borne
     """
 
     def __init__(
-        self,
-        optimiser: torch.optim.Optimizer,
-        epochs: int,
-        steps_per_epoch: int,
-        patience: int = 10,
-        factor: float = 0.1,
+        self, optimiser: Optimizer, *, epochs: int, steps_per_epoch: int, factor: float = 0.5, patience: int = 5
     ) -> None:
-        super().__init__(optimiser, epochs, steps_per_epoch)
-        self._inner = lr_scheduler.ReduceLROnPlateau(optimiser, "max", factor, patience)
+        super().__init__(optimiser, epochs=epochs, steps_per_epoch=steps_per_epoch)
+        self.inner = lr_scheduler.ReduceLROnPlateau(optimiser, mode="max", factor=factor, patience=patience)
 
     def after_epoch(self, metric: float) -> None:
-        """Reduce the step size where the metric stands still."""
-        super().after_epoch(metric)
-        self._inner.step(metric)
+        """See `Schedule`."""
+        self.inner.step(metric)
 
 
 class CosineRestarts(Constant):
-    """Cosine annealing to zero, again and again (Loshchilov & Hutter 2016, arXiv 1608.03983).
+    """The step size falls along a cosine and starts anew (Loshchilov and Hutter 2017, arXiv 1608.03983).
+
+    Weights at the ends of cycles make a snapshot ensemble (Huang et al. 2017, arXiv 1704.00109).
 
     Parameters
     ----------
-    optimiser, epochs, steps_per_epoch : see `Constant`
-    cycle : epochs until the step size jumps back; 0: one cycle
+    optimiser, epochs, steps_per_epoch : as of `Constant`
+    cycle : epochs of the first cycle; None: all
+    longer : by how much each cycle is longer than the one before
     """
 
-    def __init__(self, optimiser: torch.optim.Optimizer, epochs: int, steps_per_epoch: int, cycle: int = 0) -> None:
-        super().__init__(optimiser, epochs, steps_per_epoch)
-        self.cycle = cycle or epochs
-        self._inner = lr_scheduler.CosineAnnealingWarmRestarts(optimiser, self.cycle * steps_per_epoch)
+    def __init__(
+        self, optimiser: Optimizer, *, epochs: int, steps_per_epoch: int, cycle: int | None = None, longer: int = 1
+    ) -> None:
+        super().__init__(optimiser, epochs=epochs, steps_per_epoch=steps_per_epoch)
+        first = (cycle or epochs) * steps_per_epoch
+        self.inner = lr_scheduler.CosineAnnealingWarmRestarts(optimiser, first, longer)
 
     def after_step(self) -> None:
-        """Go one step down the cosine, or jump back."""
-        self._inner.step()
+        """See `Schedule`."""
+        self.inner.step()
 
-    def after_epoch(self, metric: float) -> None:
-        """Tell whether a cycle is over."""
-        super().after_epoch(metric)
-        self.cycle_ended = self.done % self.cycle == 0
+    @property
+    def cycle_ended(self) -> bool:
+        """See `Schedule`."""
+        return bool(self.inner.last_epoch > 0 and self.inner.T_cur == 0)
 
 
 class OneCycle(Constant):
-    """Up to the largest step size in the first tenth of the run, then down to nothing (Smith 2018, arXiv 1803.09820).
+    """The step size rises from a 25th, then falls to almost nothing (Smith and Topin 2018, arXiv 1708.07120).
 
     Parameters
     ----------
-    optimiser, epochs, steps_per_epoch : see `Constant`
+    optimiser, epochs, steps_per_epoch : as of `Constant`
+    rise : share of the steps in which it rises
     """
 
-    def __init__(self, optimiser: torch.optim.Optimizer, epochs: int, steps_per_epoch: int) -> None:
-        super().__init__(optimiser, epochs, steps_per_epoch)
+    def __init__(self, optimiser: Optimizer, *, epochs: int, steps_per_epoch: int, rise: float = 0.1) -> None:
+        super().__init__(optimiser, epochs=epochs, steps_per_epoch=steps_per_epoch)
         largest = [group["lr"] for group in optimiser.param_groups]
-        # One more than there are: the last call sets the size of a step that is never made.
-        self._inner = lr_scheduler.OneCycleLR(optimiser, largest, epochs * steps_per_epoch + 1, pct_start=0.1)
+        # One more than there are: torch asks for the step size of the step after the last.
+        self.inner = lr_scheduler.OneCycleLR(optimiser, largest, total_steps=self.steps + 1, pct_start=rise)
 
     def after_step(self) -> None:
-        """Go one step along the cycle."""
-        self._inner.step()
+        """See `Schedule`."""
+        if self.inner.last_epoch < self.steps:  # trained on for longer than planned, at the last step size
+            self.inner.step()
+
+    @property
+    def cycle_ended(self) -> bool:
+        """See `Schedule`."""
+        return bool(self.inner.last_epoch == self.steps)
