@@ -83,6 +83,18 @@ def test_ignored_pixels_count_for_nothing(name: str, classes: int) -> None:
 
 
 @every_loss
+@pytest.mark.parametrize("overflow", [torch.inf, torch.nan])
+def test_scores_that_overflow_where_ignored_count_for_nothing(name: str, overflow: float) -> None:
+    loss, labels = loss_of(name), reference(3)
+    labels[0, 5:9, 4:20] = IGNORE
+    ignored = (labels == IGNORE)[:, None]
+    value, slope = gradient(loss, noise(3), labels)
+    other, same_slope = gradient(loss, noise(3).masked_fill(ignored, overflow), labels)
+    assert value == other
+    assert torch.equal(slope, same_slope)
+
+
+@every_loss
 @every_number_of_classes
 def test_nothing_known_is_nothing_lost(name: str, classes: int) -> None:
     value, slope = gradient(loss_of(name), noise(classes), torch.full((2, 20, 28), IGNORE))

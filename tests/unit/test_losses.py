@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import segmentation_models_pytorch as smp
 import torch
+from scipy.ndimage import distance_transform_edt, label
 from torch import nn
 from torch.nn import functional
 
@@ -142,6 +143,18 @@ def test_borders_are_weighed_as_in_the_paper() -> None:
     assert np.array_equal(border_nearness(labels, 5.0), nearness)
     labels[5:15, 13:20] = IGNORE
     assert not border_nearness(labels, 5.0).any()
+
+
+def test_borders_of_many_objects_are_weighed_by_the_nearest_two() -> None:
+    corners = np.random.default_rng(3).integers(0, (70, 90), (12, 2))
+    labels = np.zeros((80, 100), np.int64)
+    for number, (row, column) in enumerate(corners):
+        labels[row : row + 6, column : column + 9] = 1 + number % 2
+    pieces = [label(labels == value, structure=np.ones((3, 3))) for value in (1, 2)]
+    distances = [distance_transform_edt(found != n + 1) for found, count in pieces for n in range(count)]
+    expected = np.exp(-(np.sort(distances, axis=0)[:2].sum(axis=0) ** 2) / 18)
+    assert len(distances) > 5
+    np.testing.assert_allclose(border_nearness(labels, sigma=3.0), expected, atol=4e-6)
 
 
 def test_border_weights_of_one_object_are_the_class_balance() -> None:

@@ -92,14 +92,21 @@ class BorderCrossEntropy(Loss):
 
 
 def border_nearness(labels: np.ndarray, sigma: float) -> np.ndarray:
-    """exp(−(d₁ + d₂)² / 2σ²) of every pixel of (y, x) labels, float32; 0 where there are fewer than two objects."""
-    from scipy.ndimage import distance_transform_edt, label
+    """exp(−(d₁ + d₂)² / 2σ²) of every pixel of (y, x) labels, float32; 0 where there are fewer than two objects.
 
+    What lies more than 5σ from an object, where this is below 4e-6, may be 0.
+    """
+    from scipy.ndimage import distance_transform_edt, find_objects, label
+
+    reach = int(np.ceil(5 * sigma))  # whole images would take seconds where there are hundreds of pieces
     nearest = np.full((2, *labels.shape), np.inf)
     for value in np.unique(labels[(labels != 0) & (labels != IGNORE)]):
-        pieces, count = label(labels == value, structure=np.ones((3, 3)))
-        for piece in range(1, count + 1):
-            distance = distance_transform_edt(pieces != piece)
-            nearest = np.sort(np.stack([*nearest, distance]), axis=0)[:2]
+        pieces, _ = label(labels == value, structure=np.ones((3, 3)))
+        for piece, bounds in enumerate(find_objects(pieces), 1):
+            box = tuple(slice(max(0, side.start - reach), side.stop + reach) for side in bounds)
+            distance = distance_transform_edt(pieces[box] != piece)
+            first, second = nearest[:, *box]
+            second[...] = np.minimum(second, np.maximum(first, distance))
+            first[...] = np.minimum(first, distance)
     nearness: np.ndarray = np.exp(-(nearest.sum(axis=0) ** 2) / (2 * sigma**2)).astype(np.float32)
     return nearness

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import segmentation_models_pytorch as smp
 import torch
 from torch import nn
 from torch.nn import functional
@@ -51,7 +50,9 @@ class Loss(nn.Module):
         labels : (n, y, x) integers, `IGNORE` where unknown
         """
         with torch.autocast(scores.device.type, enabled=False):
-            return self.compute(scores.float(), labels.long())
+            # A product with 0 would let infinities and NaN of unknown pixels through.
+            scores = torch.where((labels != IGNORE)[:, None], scores.float(), 0.0)
+            return self.compute(scores, labels.long())
 
     def compute(self, scores: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         """The loss itself: float32 scores, int64 labels."""
@@ -195,8 +196,10 @@ class Lovasz(Loss):
     """Lovász soft-max (Berman et al. 2018, arXiv 1705.08790): a surrogate of 1 − IoU, over the classes that are there."""
 
     def __init__(self) -> None:
+        from segmentation_models_pytorch.losses import LovaszLoss
+
         super().__init__()
-        self.loss = smp.losses.LovaszLoss("multiclass", ignore_index=IGNORE)
+        self.loss = LovaszLoss("multiclass", ignore_index=IGNORE)
 
     def compute(self, scores: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         """See `Loss`."""
