@@ -34,7 +34,7 @@ from .losses import LOSSES, DeepSupervision
 from .prepared import PreparedCase, Slices, default_cache, iter_prepare, kept_size
 from .recipe import Recipe, TrainSettings, load_recipe
 from .run import Epoch, RunFolder
-from .schedules import OPTIMISERS, SCHEDULES, Schedule
+from .schedules import SCHEDULES, Schedule, build_optimiser
 from .snapshots import ensemble_of
 from .splits import write_splits
 from .start import TrainingData, build_network, iter_gather, make_fabric
@@ -160,8 +160,9 @@ class _Run:
             )
         network, spec, notes = build_network(recipe, data)
         settings = recipe.settings
-        build = OPTIMISERS.resolve(settings.optimiser)
-        optimiser = build(network.parameters(), settings.learning_rate, settings.weight_decay)
+        optimiser = build_optimiser(
+            settings.optimiser, network.parameters(), settings.learning_rate, settings.weight_decay
+        )
         wrapped, optimiser = fabric.setup(network.to(memory_format=torch.channels_last), optimiser)
         return cls(recipe, data, folder, fabric, wrapped, spec, optimiser, notes + data.left_out, saved)
 
@@ -355,14 +356,16 @@ class _Run:
     def finish(self) -> Generator[Progress, None, None]:
         """Let the snapshots predict together where the recipe wants that and they are better; draw the curves."""
         kept = min(self.snapshots, self.recipe.settings.snapshots)
-        if kept > 1 and len(self.val):
+        if kept > 1:
             files = [self.folder.snapshot(number) for number in range(self.snapshots - kept, self.snapshots)]
             network, spec = ensemble_of(files, self.data.channels)
-            score = yield from self.validate(network.to(self.fabric.device))
-            told = f"Dice of {kept} snapshots together {score.dice:.4f}, of the best single weights {self.best:.4f}."
+            told = f"{kept} snapshots predict together."
+            if len(self.val):
+                score = yield from self.validate(network.to(self.fabric.device))
+                told = f"Dice of {kept} snapshots together {score.dice:.4f}, of the best single weights {self.best:.4f}."
             self.notes.append(Finding("snapshots", told))
-            if score.dice > self.best:
-                self.best = score.dice
+            if not len(self.val) or score.dice > self.best:
+                self.best = max(self.best, score.dice) if len(self.val) else self.best
                 self._save_model(self.folder.model, network.state_dict(), spec)
             yield Progress(0, 0, told)
         if self.fabric.is_global_zero:
