@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass
@@ -181,6 +182,7 @@ def make_fabric(device: str, precision: str) -> Fabric:
     """
     from lightning_fabric import Fabric
 
+    logging.getLogger("lightning.fabric").setLevel(logging.WARNING)  # it tells the precision on the error stream
     target = resolve_device(device)
     plugin: Any = _FABRIC_PRECISIONS[resolve_precision(precision, target)]
     world = int(os.environ.get("WORLD_SIZE", "1"))
