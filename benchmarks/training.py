@@ -1,0 +1,94 @@
+"""How much of the time training really trains: the whole loop against forward, backward and step alone.
+
+Usage: ``python benchmarks/training.py DATA [--recipe lungs-xray] [--steps 12] [--workers 1]``
+
+Images per second of `napari_lungseg.train` (reading prepared images in worker processes, random changes, network, loss,
+step, running mean) over those of the bare forward–backward–step on the same network with one batch that stays on the
+device, taken in turns in one run. The limit is 0.85.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import tempfile
+import time
+from pathlib import Path
+
+import torch
+
+from napari_lungseg.training.datasets import find_dataset
+from napari_lungseg.training.loop import iter_train
+from napari_lungseg.training.losses import LOSSES
+from napari_lungseg.training.recipe import Recipe, load_recipe
+from napari_lungseg.training.schedules import build_optimiser
+from napari_lungseg.training.start import TrainingData, build_network, make_fabric
+
+LIMIT = 0.85
+
+
+def whole(recipe: Recipe, data: Path, folder: Path, steps: int, device: str) -> float:
+    """Images per second of the loop, the first two steps left out."""
+    run = iter_train(recipe, [find_dataset(data)], folder / "run", device=device, cache=folder / "cache")
+    started, seen = 0.0, 0
+    for step in run:
+        if "loss" in step.message and step.payload is None:
+            seen += 1
+            if seen == 2:
+                started = time.perf_counter()
+            if seen == 2 + steps:
+                break
+    rate = steps * recipe.settings.batch_size / (time.perf_counter() - started)
+    run.close()
+    return rate
+
+
+def bare(recipe: Recipe, data: Path, steps: int, device: str) -> float:
+    """Images per second of forward, backward and step."""
+    dataset = find_dataset(data)
+    fabric = make_fabric(device, recipe.settings.precision)
+    network, _, _ = build_network(recipe, TrainingData((dataset,), dataset.names))
+    settings = recipe.settings
+    optimiser = build_optimiser(settings.optimiser, network.parameters(), settings.learning_rate, settings.weight_decay)
+    model, optimiser = fabric.setup(network.to(memory_format=torch.channels_last), optimiser)
+    size = (settings.batch_size, 1, *recipe.preprocessing.size)
+    images = torch.rand(size, device=fabric.device).to(memory_format=torch.channels_last)
+    labels = torch.randint(0, len(dataset.names) + 1, (size[0], *size[2:]), device=fabric.device)
+    loss = LOSSES.resolve(settings.loss)()
+    model.train()
+    started = 0.0
+    for number in range(steps + 2):
+        if number == 2:
+            started = time.perf_counter()
+        value = loss(model(images), labels)
+        fabric.backward(value)
+        optimiser.step()
+        optimiser.zero_grad()
+        value.item()
+    return steps * settings.batch_size / (time.perf_counter() - started)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("data", type=Path, help="folder of a data set, e.g. DATA/xray")
+    parser.add_argument("--recipe", default="lungs-xray")
+    parser.add_argument("--steps", type=int, default=12)
+    parser.add_argument("--workers", type=int, default=1)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--device", default="auto")
+    arguments = parser.parse_args()
+    recipe = load_recipe(arguments.recipe).changed(workers=arguments.workers, epochs=1000)
+    recipe = dataclasses.replace(recipe, start="")
+    ratios = []
+    for _ in range(arguments.rounds):
+        with tempfile.TemporaryDirectory() as folder:
+            loop = whole(recipe, arguments.data, Path(folder), arguments.steps, arguments.device)
+        alone = bare(recipe, arguments.data, arguments.steps, arguments.device)
+        ratios.append(loop / alone)
+        print(f"loop {loop:.2f} images/s, bare {alone:.2f} images/s, ratio {ratios[-1]:.3f}", flush=True)
+    middle = sorted(ratios)[len(ratios) // 2]
+    print(f"median ratio {middle:.3f} (limit {LIMIT}), {torch.get_num_threads()} threads: {'met' if middle >= LIMIT else 'missed'}")
+
+
+if __name__ == "__main__":
+    main()
