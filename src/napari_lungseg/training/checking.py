@@ -105,7 +105,7 @@ def check_dataset(dataset: DataSet) -> Generator[Progress, None, Checked]:
     for number, case in enumerate(dataset.cases):
         _look(dataset, case, seen)
         yield Progress(number + 1, len(dataset.cases), case.name)
-    copies = list(_copies(seen))
+    copies = list(_copies(seen, by_look=dataset.modality != "ct"))
     seen.findings += [told for _, _, told in copies]
     columns = ("case", "patient", "part", "slices", "rows", "columns", "labels", "foreground", "problem")
     facts = Table(columns, tuple(seen.rows), {"foreground": "%"})
@@ -166,15 +166,18 @@ def _shrunk(array: np.ndarray, axis: int) -> np.ndarray:
     return np.asarray(np.add.reduceat(array, edges[:-1], axis=axis) / (sizes[:, None] if axis == 0 else sizes))
 
 
-def _copies(seen: _Seen) -> Iterable[tuple[Case, Case, Finding]]:
-    """Pairs with the same pixels, and pairs of different patients whose pictures look alike."""
+def _copies(seen: _Seen, *, by_look: bool) -> Iterable[tuple[Case, Case, Finding]]:
+    """Pairs with the same pixels, and pairs of different patients whose pictures look alike.
+
+    Slices of CT all look alike, so ``by_look`` is for radiographs and photographs only.
+    """
     first: dict[str, Case] = {}
     for case, digest in zip(seen.usable, seen.pixels, strict=True):
         twin = first.setdefault(digest, case)
         if twin is not case:
             told = f"{twin.name} and {case.name} have the same pixels{_across(twin, case)}."
             yield twin, case, Finding("same-pixels", told)
-    for row, column, likeness in _alike(seen.thumbnails):
+    for row, column, likeness in _alike(seen.thumbnails if by_look else ()):
         one, other = seen.usable[row], seen.usable[column]
         if seen.pixels[row] != seen.pixels[column] and one.patient != other.patient:
             told = f"{one.name} and {other.name} look alike (correlation {likeness:.4f}){_across(one, other)}."

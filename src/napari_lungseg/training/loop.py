@@ -362,7 +362,9 @@ class _Run:
             told = f"{kept} snapshots predict together."
             if len(self.val):
                 score = yield from self.validate(network.to(self.fabric.device))
-                told = f"Dice of {kept} snapshots together {score.dice:.4f}, of the best single weights {self.best:.4f}."
+                told = (
+                    f"Dice of {kept} snapshots together {score.dice:.4f}, of the best single weights {self.best:.4f}."
+                )
             self.notes.append(Finding("snapshots", told))
             if not len(self.val) or score.dice > self.best:
                 self.best = max(self.best, score.dice) if len(self.val) else self.best

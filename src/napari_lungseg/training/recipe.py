@@ -134,7 +134,9 @@ def load_recipe(name_or_path: str | Path) -> Recipe:
 
 
 def _parse(name: str, values: dict[str, Any]) -> Recipe:
-    model = values.pop("model")
+    model = values.pop("model", {})
+    if "architecture" not in model:
+        raise TrainingDataError("it names no architecture under [model]")
     steps: dict[str, Any] = {
         key: tuple(v) if isinstance(v, list) else v for key, v in values.pop("preprocessing", {}).items()
     }

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
 _LEFT_OUT = ("unusable", "leak-left-out")
+_TOLD = 5
 _FABRIC_PRECISIONS = {torch.float32: "32-true", torch.bfloat16: "bf16-mixed", torch.float16: "16-mixed"}
 
 
@@ -51,8 +52,10 @@ class TrainingData:
 
     @property
     def left_out(self) -> list[Finding]:
-        """Cases that are not learned from or judged by, and why."""
-        return [told for dataset in self.sets for told in dataset.problems if told.code in _LEFT_OUT]
+        """Cases that are not learned from or judged by, and why; after the first few only their number."""
+        told = [told for dataset in self.sets for told in dataset.problems if told.code in _LEFT_OUT]
+        more = len(told) - _TOLD
+        return told[:_TOLD] + ([Finding("left-out", f"{more} more cases are left out.")] if more > 0 else [])
 
 
 def iter_gather(
@@ -182,7 +185,7 @@ def make_fabric(device: str, precision: str) -> Fabric:
     """
     from lightning_fabric import Fabric
 
-    logging.getLogger("lightning.fabric").setLevel(logging.WARNING)  # it tells the precision on the error stream
+    logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # it tells the precision on the error stream
     target = resolve_device(device)
     plugin: Any = _FABRIC_PRECISIONS[resolve_precision(precision, target)]
     world = int(os.environ.get("WORLD_SIZE", "1"))
