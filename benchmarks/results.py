@@ -88,7 +88,9 @@ def slices_of_ct(data: Path, folder: Path) -> Path:
         volume, labels = series.read(case)
         for z in range(len(labels)):
             stem = f"{case.name}_Z_{z:04}"
-            image = np.asarray(volume.array[z]).astype(np.int16) + 1024  # as stored there: an offset, no negative values
+            image = (
+                np.asarray(volume.array[z]).astype(np.int16) + 1024
+            )  # as stored there: an offset, no negative values
             tifffile.imwrite(folder / "2d_images" / f"{stem}.tif", image.clip(0).astype(np.int16))
             tifffile.imwrite(folder / "2d_masks" / f"{stem}.tif", ((labels[z] > 0) * 255).astype(np.uint8))
             stems.append(stem)
@@ -153,7 +155,9 @@ def machine(device: str) -> str:
     if device.startswith("cuda"):
         return str(torch.cuda.get_device_name())
     info = Path("/proc/cpuinfo").read_text() if Path("/proc/cpuinfo").exists() else ""
-    model = next((line.split(":")[1].strip() for line in info.splitlines() if "model name" in line), platform.processor())
+    model = next(
+        (line.split(":")[1].strip() for line in info.splitlines() if "model name" in line), platform.processor()
+    )
     return f"{torch.get_num_threads()} thread(s) of {model}"
 
 

@@ -87,7 +87,9 @@ def main() -> None:
         ratios.append(loop / alone)
         print(f"loop {loop:.2f} images/s, bare {alone:.2f} images/s, ratio {ratios[-1]:.3f}", flush=True)
     middle = sorted(ratios)[len(ratios) // 2]
-    print(f"median ratio {middle:.3f} (limit {LIMIT}), {torch.get_num_threads()} threads: {'met' if middle >= LIMIT else 'missed'}")
+    print(
+        f"median ratio {middle:.3f} (limit {LIMIT}), {torch.get_num_threads()} threads: {'met' if middle >= LIMIT else 'missed'}"
+    )
 
 
 if __name__ == "__main__":
