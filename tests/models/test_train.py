@@ -45,6 +45,7 @@ def test_it_learns_and_the_model_segments(tmp_path: Path, data: Path) -> None:
     assert spec.training["validation"]["dice"] > 0.8
     assert sum(spec.training["cases"].values()) == 20 and min(spec.training["cases"].values()) >= 1
     assert (tmp_path / "run" / "curves.png").stat().st_size > 1000
+    assert len(list((tmp_path / "run").rglob("events.out.tfevents.*"))) > 0
     epochs = [step.payload for step in seen if isinstance(step.payload, Epoch)]
     assert [epoch.epoch for epoch in epochs] == list(range(1, 13))
     assert seen[-1].done == seen[-1].total

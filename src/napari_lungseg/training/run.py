@@ -111,6 +111,15 @@ class RunFolder:
             lines.writeheader()
             lines.writerows(asdict(epoch) for epoch in history)
 
+    def log_tensorboard(self, epoch: Epoch) -> None:
+        """Add an epoch's figures to what ``tensorboard --logdir`` shows."""
+        from lightning_fabric.loggers import TensorBoardLogger
+
+        logger: Any = TensorBoardLogger(self.path, name="tensorboard", version="")
+        values = {name: value for name, value in asdict(epoch).items() if value is not None and name != "epoch"}
+        logger.log_metrics(values, step=epoch.epoch)
+        logger.finalize("success")
+
     def draw(self, history: Sequence[Epoch]) -> None:
         """Draw loss and Dice over epochs as ``curves.png``."""
         from matplotlib.figure import Figure

@@ -169,6 +169,7 @@ class Session:
         if not self.fabric.is_global_zero:
             return
         self.folder.log(self.history)
+        self.folder.log_tensorboard(self.history[-1])
         if time.monotonic() - self.drawn > _DRAW_EVERY_S:
             self.folder.draw(self.history)
             self.drawn = time.monotonic()
