@@ -113,7 +113,7 @@ class RunFolder:
 
     def log_tensorboard(self, epoch: Epoch) -> None:
         """Add an epoch's figures to what ``tensorboard --logdir`` shows."""
-        from lightning_fabric.loggers import TensorBoardLogger
+        from lightning_fabric.loggers.tensorboard import TensorBoardLogger
 
         logger: Any = TensorBoardLogger(self.path, name="tensorboard", version="")
         values = {name: value for name, value in asdict(epoch).items() if value is not None and name != "epoch"}
