@@ -49,6 +49,7 @@ class Run:
 
     @property
     def name(self) -> str:
+        """Folder of the run."""
         return f"{self.recipe}@{'+'.join(self.data)}"
 
 
@@ -173,7 +174,8 @@ def table(results: dict[str, dict[str, Any]]) -> str:
         "# Results of the recipes",
         "",
         "Made by `python benchmarks/results.py DATA -o FOLDER --write docs/results.md`; every figure is measured on the "
-        "test part, on each image's own grid, the whole way from file to labels. In brackets the 95 % bootstrap interval over cases.",
+        "test part, on each image's own grid, the whole way from file to labels. In brackets the 95 % bootstrap interval "
+        "over cases.",
         "",
         "| recipe | data | test cases | figure | reached | published | Dice | IoU | mean IoU with background | accuracy | "
         "size | epochs | weights | minutes |",
