@@ -79,6 +79,16 @@ def test_a_gradient_reaches_every_parameter(name: str, options: dict[str, Any]) 
 
 
 @every_architecture
+def test_a_single_image_can_be_learned_from(name: str, options: dict[str, Any]) -> None:
+    network = build(name, options).train()
+    given = network(images(1, 1, 64, 48))
+    main = given[0] if isinstance(given, tuple) else given
+    assert main.shape == (1, 3, 64, 48)
+    main.square().mean().backward()
+    assert all(values.grad.isfinite().all() for values in network.parameters())
+
+
+@every_architecture
 def test_weights_survive_their_file(name: str, options: dict[str, Any], tmp_path: Path) -> None:
     spec = ModelSpec("tiny", name, options, names={1: "lung"})
     network = build(name, options, classes=2).eval()
@@ -107,3 +117,15 @@ def test_evaluation_is_the_same_each_time_and_for_each_image_of_a_batch(name: st
 
 def test_every_small_architecture_is_in_the_table() -> None:
     assert set(TINY) <= set(ARCHITECTURES)
+
+
+def test_the_page_of_architectures_has_them_all_with_their_weights() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "reference" / "architectures.md").read_text(encoding="utf-8")
+    rows = [line.strip("| ").split(" | ") for line in page.splitlines() if line.startswith("| `")]
+    told = {row[0].strip("`"): row[-1] for row in rows}
+    assert set(told) == set(ARCHITECTURES)
+    del told["ensemble"]  # has no default members
+    with torch.device("meta"):
+        networks = {name: build(name, {}) for name in told}
+    counted = {name: sum(values.numel() for values in network.parameters()) for name, network in networks.items()}
+    assert told == {name: f"{count / 1e6:.2f} M" for name, count in counted.items()}

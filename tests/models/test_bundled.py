@@ -10,12 +10,13 @@ import pytest
 
 from napari_lungseg import LabelMap, Volume, evaluate, list_models, read, segment
 from napari_lungseg.models.catalog import DEFAULT_MODELS, PRETRAINED, bundled_files, load_model
+from napari_lungseg.models.weights import read_weights
 from napari_lungseg.phantom import thorax_ct, thorax_xray
 from napari_lungseg.volume import LUNG_NAMES
 
 
-def dice(predicted: LabelMap, reference: LabelMap, label: int = 0) -> float:
-    """Dice of one label; 0 is all of them together."""
+def dice(predicted: LabelMap, reference: LabelMap, label: int | None = None) -> float:
+    """Dice of one label; None is all of them together."""
     table = evaluate(predicted, reference)
     row = next(row for row in table.rows if row[table.columns.index("label")] == label)
     return float(row[table.columns.index("dice")])
@@ -34,6 +35,25 @@ def test_each_has_a_card_a_licence_and_figures(name: str) -> None:
     card = (PRETRAINED / f"{name}.md").read_text()
     assert spec.licence in card
     assert "/" not in str(spec.training.get("start_from"))
+
+
+@pytest.mark.parametrize("name", DEFAULT_MODELS.values())
+def test_each_computes_what_the_library_it_was_trained_with_does(name: str) -> None:
+    """The plain U-Net of that library has the same weights, beside stages that no score depends on."""
+    import segmentation_models_pytorch as smp
+    import torch
+
+    model = load_model(name)
+    spec = model.spec
+    channels = tuple(spec.options["decoder_channels"])
+    plain = smp.Unet(
+        spec.options["encoder"], len(channels), None, decoder_channels=channels, in_channels=1, classes=spec.classes
+    ).eval()
+    missing, unexpected = plain.load_state_dict(read_weights(bundled_files()[name]), strict=False)
+    assert not unexpected and all(key.startswith("encoder.layer4.") for key in missing)
+    image = torch.rand(1, 1, 96, 64, generator=torch.Generator().manual_seed(0))
+    with torch.inference_mode():
+        torch.testing.assert_close(model.network()(image), plain(image), atol=1e-4, rtol=1e-4)
 
 
 def test_a_phantom_ct_is_segmented_with_its_sides() -> None:

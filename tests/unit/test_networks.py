@@ -49,6 +49,20 @@ def test_a_unet_computes_what_the_library_does() -> None:
         assert torch.equal(network(picture(64, 96)), plain.eval()(picture(64, 96)))
 
 
+def test_a_unet_drops_the_stages_that_it_does_not_use() -> None:
+    keys = build_unet(1, 2, decoder_channels=[16, 8, 8, 8]).state_dict()
+    assert [key for key in keys if key.startswith("encoder.layer3")]
+    assert not [key for key in keys if key.startswith("encoder.layer4")]
+    network = build_unet(1, 2, "mobilenet_v2", [16, 8, 8, 8])
+    network(picture(32, 32)).sum().backward()
+    assert not [key for key, values in network.named_parameters() if values.grad is None]
+
+
+def test_an_encoder_that_is_not_there_is_told() -> None:
+    with pytest.raises(LungSegError, match="'resnet19'"):
+        build_unet(1, 2, "resnet19")
+
+
 def test_a_vgg_encoder_fits() -> None:
     with torch.inference_mode():
         assert build_unet(1, 2, "vgg11", [8, 8, 8, 4, 4]).eval()(picture(40, 33)).shape == (1, 2, 40, 33)
@@ -124,6 +138,24 @@ def test_the_improved_unet_sums_the_scores_of_three_resolutions() -> None:
         assert torch.equal(network(picture(64, 40)), torch.full((1, 2, 64, 40), 3.0))
 
 
+def test_coarse_scores_are_repeated_where_they_are_summed() -> None:
+    network = build_improved_unet(1, 2, base=2, depth=3).eval()
+    with torch.no_grad():
+        for layer in network.score:
+            layer.weight.zero_()
+            layer.bias.zero_()
+        network.score[0].weight.copy_(torch.rand(network.score[0].weight.shape))
+        scores = network(picture(64, 40))
+    assert scores.std() > 0
+    assert torch.equal(scores, scores[..., ::2, ::2].repeat_interleave(2, -1).repeat_interleave(2, -2))
+
+
+@pytest.mark.parametrize("options", [{"depth": 1}, {"summed": 0}])
+def test_an_improved_unet_without_scores_is_refused(options: dict[str, int]) -> None:
+    with pytest.raises(LungSegError, match="at least"):
+        build_improved_unet(1, 2, **options)
+
+
 def test_an_ensemble_is_the_mean_of_its_members_probabilities() -> None:
     torch.manual_seed(0)
     network = build_ensemble(1, 3, "conv-unet", 3, {"base": 2, "depth": 2}).eval()
@@ -169,6 +201,12 @@ def test_what_does_not_go_together_is_told() -> None:
         build_smp(1, 2, "FPN", "resnet19")
     with pytest.raises(LungSegError, match="'vgg11'"):
         build_smp(1, 2, "DeepLabV3", "vgg11")
+    with pytest.raises(LungSegError, match="'depht'"):
+        build_smp(1, 2, "FPN", depht=3)
+    with pytest.raises(LungSegError, match="'activation'"):
+        build_smp(1, 2, "FPN", activation="sigmoid")
+    with pytest.raises(LungSegError, match="'vgg11'"):
+        build_unet(1, 2, "vgg11", [8] * 7)
 
 
 def test_imagenet_weights_are_loaded_where_they_can_be_had(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -40,7 +40,8 @@ def load_imagenet_weights(network: nn.Module, encoder: str) -> Finding:
     except KeyError:
         return Finding("no-imagenet-weights", f"There are no ImageNet weights of {encoder}; training starts at random.")
     # Stages that the network does not use were dropped from it.
-    own.load_state_dict({name: tensor for name, tensor in learned.items() if name in own.state_dict()})
+    wanted = own.state_dict()
+    own.load_state_dict({name: tensor for name, tensor in learned.items() if name in wanted})
     return Finding("imagenet-weights", f"The encoder {encoder} starts from ImageNet weights.")
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from functools import reduce
 from itertools import pairwise
 
 import torch
 from torch import nn
 from torch.nn import functional
 
+from ...errors import LungSegError
 from .any_size import AnySize
 from .blocks import LEAK
 
@@ -23,8 +25,17 @@ def build_improved_unet(
     base : channels at full resolution; doubled at each halving
     depth : number of resolutions, at least 2
     dropout : in the context modules
-    summed : number of resolutions, from the finest, whose scores are summed
+    summed : number of resolutions, from the finest, whose scores are summed; at least 1
+
+    Raises
+    ------
+    LungSegError
+        When ``depth`` or ``summed`` is too small.
     """
+    if depth < 2 or summed < 1:
+        raise LungSegError(
+            f"The improved U-Net was given depth {depth} and summed {summed}. Depth must be at least 2, summed at least 1."
+        )
     return ImprovedUNet(in_channels, classes, base, depth, dropout, summed)
 
 
@@ -90,16 +101,13 @@ class _Improved(nn.Module):
             features = context(entrance(features))
             across.append(features)
         across.pop()
-        scores: torch.Tensor | None = None
+        scored: list[torch.Tensor] = []
         unscored = len(self.localize) - len(self.score)
         for level, (enlarge, localize) in enumerate(zip(self.enlarge, self.localize, strict=True)):
             features = localize(torch.cat([across.pop(), enlarge(features)], dim=1))
             if level >= unscored:
-                here = self.score[level - unscored](features)
-                scores = here if scores is None else here + functional.interpolate(scores, scale_factor=2)
-        if scores is None:
-            raise RuntimeError("a network of one resolution has no scores")
-        return scores
+                scored.append(self.score[level - unscored](features))
+        return reduce(lambda coarse, fine: fine + functional.interpolate(coarse, scale_factor=2), scored)
 
 
 class ImprovedUNet(AnySize, _Improved):

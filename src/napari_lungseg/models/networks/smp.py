@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
+from inspect import signature
 from typing import Any
 
 import segmentation_models_pytorch
@@ -15,6 +16,8 @@ from .any_size import for_any_size
 
 DECODERS = ("Unet", "UnetPlusPlus", "MAnet", "Linknet", "FPN", "PSPNet", "DeepLabV3", "DeepLabV3Plus", "PAN", "UPerNet",
             "Segformer", "DPT")  # fmt: skip
+
+_FIXED = {"self", "kwargs", "encoder_name", "encoder_weights", "in_channels", "classes", "activation", "aux_params"}
 
 
 def build_smp(
@@ -40,11 +43,12 @@ def build_smp(
     if decoder not in DECODERS:
         raise UnknownNameError(f"There is no decoder named {decoder!r}. Known: {', '.join(DECODERS)}.")
     kind = for_any_size(getattr(segmentation_models_pytorch, decoder))
+    _check_names(kind, encoder, options)
     # Lists come out of a model file where tuples went in.
     options = {name: tuple(value) if isinstance(value, list) else value for name, value in options.items()}
     try:
         network: Any = kind(encoder, encoder_weights=None, in_channels=in_channels, classes=classes, **options)
-    except (KeyError, ValueError, RuntimeError) as error:
+    except (KeyError, TypeError, ValueError, RuntimeError) as error:
         raise LungSegError(
             f"The decoder {decoder!r} cannot be built on the encoder {encoder!r} with the options {options}: {error}. "
             "Choose another encoder, for example 'resnet18', or other options."
@@ -52,18 +56,30 @@ def build_smp(
     # PAN halves its encoder's features three times more; vision transformers have patches of their own size.
     multiple = math.lcm(128 if decoder == "PAN" else 32, network.encoder.output_stride)
     network.multiple = multiple
-    _drop_unused(network, torch.empty(1, in_channels, 2 * multiple, 2 * multiple, device="meta"))
+    _drop_unused(network, in_channels, 2 * multiple)
     built: nn.Module = network
     return built
 
 
-def _drop_unused(network: nn.Module, image: torch.Tensor) -> None:
+def _check_names(kind: type[nn.Module], encoder: str, options: dict[str, Any]) -> None:
+    """Refuse options that are not the caller's to choose, and those that the library would swallow.
+
+    Only timm's encoders take any beside the decoder's own.
+    """
+    known = sorted(set(signature(kind).parameters) - _FIXED)
+    for name in options:
+        if name in _FIXED or (name not in known and not encoder.startswith("tu-")):
+            raise LungSegError(f"The decoder {kind.__name__!r} has no option {name!r}. Known: {', '.join(known)}.")
+
+
+def _drop_unused(network: nn.Module, in_channels: int, side: int) -> None:
     """Replace by nothing the parts that no score depends on, such as the stages after the last one a decoder takes.
 
     They would weigh in the model file, and training on several devices fails where a parameter gets no gradient.
     """
-    twin = copy.deepcopy(network).to("meta").eval()
-    twin(image).sum().backward()
+    with torch.inference_mode(False), torch.enable_grad():  # whatever mode a network is built in
+        twin = copy.deepcopy(network).to("meta").eval()
+        twin(torch.empty(1, in_channels, side, side, device="meta")).sum().backward()
     unused = [name for name, part in twin.named_modules() if name and _has_no_gradient(part)]
     for name in unused:
         parent, _, child = name.rpartition(".")

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
-import segmentation_models_pytorch as smp
 from torch import nn
 
-from .any_size import for_any_size
+from .smp import build_smp
 
 
 def build_unet(
@@ -28,19 +28,15 @@ def build_unet(
     Returns
     -------
     Maps (n, in_channels, y, x) to logits (n, classes, y, x).
+
+    Raises
+    ------
+    LungSegError
+        When there is no such encoder, or it has fewer stages.
     """
     depth = len(decoder_channels)
-    network = for_any_size(smp.Unet)(
-        encoder,
-        encoder_depth=depth,
-        encoder_weights=None,  # nothing is ever downloaded here; see `imagenet.load_imagenet_weights`
-        in_channels=in_channels,
-        classes=classes,
-        decoder_channels=tuple(decoder_channels),
-    )
+    options: dict[str, Any] = {"encoder_depth": depth, "decoder_channels": decoder_channels}
+    network: Any = build_smp(in_channels, classes, "Unet", encoder, **options)
     network.multiple = 2**depth
-    # A ResNet is built with all its stages, used or not; the unused would only weigh in the model file.
-    for stage in range(depth, 5):
-        if hasattr(network.encoder, f"layer{stage}"):
-            setattr(network.encoder, f"layer{stage}", nn.Identity())
-    return network
+    built: nn.Module = network
+    return built
