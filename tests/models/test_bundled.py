@@ -107,5 +107,5 @@ def test_adult_radiographs_reach_their_figure(test_data: Path, count: int) -> No
 def test_the_test_series_reaches_its_figure(test_data: Path) -> None:
     (row,) = rows(test_data / "ct")
     labels, reference = segmented(test_data / "ct", row)
-    assert dice(labels, reference) > 0.945
+    assert dice(labels, reference) > 0.95
     assert min(dice(labels, reference, 1), dice(labels, reference, 2)) > 0.93
