@@ -195,7 +195,17 @@ def table(results: dict[str, dict[str, Any]]) -> str:
                 f"{record['seconds'] / 60:.1f}",
             ]  # fmt: skip
             lines.append("| " + " | ".join(map(str, cells)) + " |")
-    lines += ["", "## How each was trained", ""]
+    missing = [f"{run.recipe} on {' + '.join(run.data)}" for run in RUNS if run.name not in results]
+    if missing:
+        lines += ["", f"Not run yet: {'; '.join(missing)}."]
+    lines += [
+        "",
+        "Sizes, epochs, schedules and widths below those of the recipes (`lungseg recipes`) are what a processor core could do; "
+        "such figures are lower bounds of the recipe's. `--full` runs them as published, which wants a GPU.",
+        "",
+        "## How each was trained",
+        "",
+    ]
     for run in RUNS:
         if run.name in results:
             lines.append(f"- **{run.recipe}** on {' + '.join(run.data)}: {described(run, results[run.name])}")
@@ -214,7 +224,7 @@ def described(run: Run, result: dict[str, Any]) -> str:
         *([run.note] if run.note else []),
         *record["notes"][:3],
     ]
-    return "; ".join(said) + "."
+    return "; ".join(text.rstrip(".") for text in said) + "."
 
 
 def shown(values: list[float] | None) -> str:
