@@ -16,6 +16,7 @@ from napari_lungseg.models.networks.dropout_unet import build_dropout_unet
 from napari_lungseg.models.networks.ensemble import build_ensemble
 from napari_lungseg.models.networks.improved_unet import build_improved_unet
 from napari_lungseg.models.networks.smp import build_smp
+from napari_lungseg.models.networks.u_shape import UShape
 from napari_lungseg.models.networks.unet import build_unet
 
 
@@ -83,6 +84,20 @@ def test_valid_convolutions_see_only_the_image_and_its_mirror() -> None:
         whole, part = network(large), network(large[..., 32:, 32:])
     # 40 pixels are lost around 12 * 4 - 8; further inside than that no mirrored pixel is seen, whatever lies outside.
     torch.testing.assert_close(whole[..., 72:, 72:], part[..., 40:, 40:], atol=1e-5, rtol=1e-5)
+
+
+def test_valid_convolutions_score_each_pixel_in_its_place() -> None:
+    import numpy as np
+
+    network = lively(build_classic_unet(1, 2, base=2, depth=3, padding="valid"))
+    image = picture(
+        36, 52
+    )  # multiples of 4 and 4 more: nothing is cropped, and 12 * 4 - 8 pixels are lost, half a side
+    mirror = torch.from_numpy(np.pad(image.numpy(), ((0, 0), (0, 0), (20, 20), (20, 20)), mode="reflect"))
+    with torch.inference_mode():
+        expected = UShape.forward(network, mirror)
+        assert expected.shape == (1, 2, 36, 52)
+        torch.testing.assert_close(network(image), expected)
 
 
 @pytest.mark.parametrize(("rows", "columns"), [(65, 83), (64, 64), (36, 101)])
