@@ -1,0 +1,111 @@
+"""What goes to and fro while a network learns from paint: settings and updates in; figures, previews and ranks out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..segmentation.devices import DEVICES, PRECISIONS
+from ..settings import setting, validate
+from .painted import Strokes
+
+
+@dataclass(frozen=True)
+class PaintSettings:
+    """How to learn from paint.
+
+    Raises
+    ------
+    LungSegError
+        When a value is outside its bounds.
+    """
+
+    seconds: int = setting(0, "Stop by itself after so long; 0: go on until stopped.", unit="s", min=0, max=86_400)
+    keep: float = setting(
+        0.1, "How strongly the network holds on to what it knew where nothing is painted; 0: not at all.", min=0, max=10
+    )
+    device: str = setting("auto", "Where to train; auto takes the graphics card where there is one.", choices=DEVICES)
+    batch_size: int = setting(4, "Slices shown to the network at once.", min=1, max=64, advanced=True)
+    steps: int = setting(8, "Steps in a round; new strokes are taken up after each.", min=1, max=1000, advanced=True)
+    learning_rate: float = setting(5e-4, "Size of the steps.", min=1e-6, max=1, advanced=True)
+    hold_out: float = setting(
+        0.15, "Share of the paint that is not learned from, but judges what was learned.", min=0, max=0.5, advanced=True
+    )
+    augment: bool = setting(True, "Change images at random, so that the network does not learn them by heart.", advanced=True)
+    seed: int = setting(0, "Of everything random.", min=0, max=2**31 - 1, advanced=True)
+    precision: str = setting("auto", "Number format of the network.", choices=PRECISIONS, advanced=True)
+
+    def __post_init__(self) -> None:
+        validate(self)
+
+
+@dataclass(frozen=True)
+class Update:
+    """What a person did while the network learned; sent into the generator.
+
+    Parameters
+    ----------
+    strokes : what was painted
+    look : (image, slice of the standard view) now on screen, to be previewed; None: as before
+    stop : end at once and return the best model so far
+    """
+
+    strokes: tuple[Strokes, ...] = ()
+    look: tuple[int, int] | None = None
+    stop: bool = False
+
+
+@dataclass(frozen=True)
+class Round:
+    """Figures at the end of a round.
+
+    Parameters
+    ----------
+    number : counted from 0, which is the network before it learned anything
+    seconds : of learning so far, pauses left out
+    loss : mean of the round's steps; None for round 0
+    dice : mean over the painted classes on the paint that was held out; None where too little is painted to hold any out
+    best, best_number : of the round whose weights are kept
+    pixels : known pixels learned from
+    memory_mb : of the process that learns
+    """
+
+    number: int
+    seconds: float
+    loss: float | None
+    dice: float | None
+    best: float | None
+    best_number: int
+    pixels: int
+    memory_mb: float
+
+
+@dataclass(frozen=True, eq=False)
+class Preview:
+    """What the network says of one slice.
+
+    Parameters
+    ----------
+    image, index : number of the image, and of the slice in its standard view
+    labels : (y, x) uint8
+    uncertainty : (y, x) uint8, 255 where it knows nothing
+    """
+
+    image: int
+    index: int
+    labels: np.ndarray
+    uncertainty: np.ndarray
+
+
+@dataclass(frozen=True, eq=False)
+class Ranking:
+    """Where to paint next.
+
+    Parameters
+    ----------
+    scores : for each image, (z,) float32: what painting this slice is expected to teach, in pixels that are uncertain;
+        NaN where the network has not looked yet
+    """
+
+    scores: tuple[np.ndarray, ...]
