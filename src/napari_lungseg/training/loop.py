@@ -29,7 +29,7 @@ from .start import iter_gather, make_fabric
 from .validate import Score, iter_validate
 
 if TYPE_CHECKING:
-    pass
+    from lightning_fabric import Fabric
 
 
 def train(
@@ -169,7 +169,13 @@ def _learn(run: Session) -> Generator[Progress, None, float]:
             _step(run)
         losses += loss.item()
         yield Progress(done + number, total, f"epoch {run.epoch + 1} of {settings.epochs}, loss {loss.item():.4f}")
-    mean: Any = run.fabric.all_reduce(torch.tensor(losses / len(run.loader)), reduce_op="mean")
+    return mean_of_all(run.fabric, losses / len(run.loader))
+
+
+def mean_of_all(fabric: Fabric, value: float) -> float:
+    """Mean of a number over all processes."""
+    # GPUs exchange nothing that does not lie on them.
+    mean: Any = fabric.all_reduce(torch.tensor(value, device=fabric.device), reduce_op="mean")
     return float(mean)
 
 

@@ -70,10 +70,11 @@ def iter_validate(
     for number, (images, labels, cases) in enumerate(loader, 1):
         with torch.inference_mode():
             scores = _scores(fabric, network, images.float(), size, labels.shape[-2:])
-            losses += torch.stack([criterion(scores, labels.long()) * len(images), torch.tensor(float(len(images)))])
+            losses[0] += criterion(scores, labels.long()) * len(images)
+            losses[1] += len(images)
             counts.index_add_(0, cases.to(counts.device), _overlaps(scores.argmax(1), labels, scores.shape[1]))
         yield Progress(number, len(loader), "validating")
-    return _score(_summed(fabric, counts), _summed(fabric, losses))
+    return _score(_summed(fabric, counts).cpu(), _summed(fabric, losses))
 
 
 def _summed(fabric: Fabric, values: torch.Tensor) -> torch.Tensor:
@@ -103,7 +104,7 @@ def _overlaps(found: torch.Tensor, labels: torch.Tensor, classes: int) -> torch.
 
 
 def _score(counts: torch.Tensor, losses: torch.Tensor) -> Score:
-    common, found, true = counts.double().unbind(-1)
+    common, found, true = counts.double().unbind(-1)  # on the CPU: Apple's GPUs know no double precision
     both = found + true
     dice = torch.where(both > 0, 2 * common / both.clamp(min=1), 1.0)
     iou = torch.where(both > 0, common / (both - common).clamp(min=1), 1.0)
