@@ -32,7 +32,9 @@ class PaintSettings:
     hold_out: float = setting(
         0.15, "Share of the paint that is not learned from, but judges what was learned.", min=0, max=0.5, advanced=True
     )
-    augment: bool = setting(True, "Change images at random, so that the network does not learn them by heart.", advanced=True)
+    augment: bool = setting(
+        True, "Change images at random, so that the network does not learn them by heart.", advanced=True
+    )
     seed: int = setting(0, "Of everything random.", min=0, max=2**31 - 1, advanced=True)
     precision: str = setting("auto", "Number format of the network.", choices=PRECISIONS, advanced=True)
 

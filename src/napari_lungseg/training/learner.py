@@ -1,0 +1,225 @@
+"""A network that learns from paint: one step, its figures, and what it says of a slice."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import nn
+from torch.nn import functional
+
+from ..segmentation.predict import mirror_order
+from .augment import apply_grid, change_grey, draw_grid
+from .average import WeightAverage
+from .draw import integer, seeded
+from .examples import Examples, Place
+from .losses import IGNORE, DeepSupervision, DiceCrossEntropy
+from .painted import Strokes
+from .rounds import PaintSettings, Preview
+from .transfer import Start
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
+
+_DECAY = 0.97
+_CLIP = 2.0
+_WARM_STEPS = 4
+# A network that never learned needs larger steps than one that is only adapted.
+_SCRATCH_RATE = 4.0
+
+
+class Learner:
+    """Network, optimiser and examples of one training on paint.
+
+    Parameters
+    ----------
+    fabric : the hardware
+    start : the network, and what it knows
+    examples : images and paint
+    settings : see `PaintSettings`
+    """
+
+    def __init__(self, fabric: Fabric, start: Start, examples: Examples, settings: PaintSettings) -> None:
+        self.fabric, self.start, self.examples, self.settings = fabric, start, examples, settings
+        self.rate = settings.learning_rate * (_SCRATCH_RATE if start.scratch else 1)
+        optimiser = torch.optim.AdamW(start.network.parameters(), lr=self.rate, weight_decay=1e-3)
+        network = start.network.to(memory_format=torch.channels_last)
+        self.network: Any
+        self.network, self.optimiser = fabric.setup(network, optimiser)
+        self.average = WeightAverage(self.network.module, _DECAY)
+        self._origin = copy.deepcopy(self.average.network)
+        self.criterion = DeepSupervision(DiceCrossEntropy())
+        self.generator = seeded(settings.seed, device=fabric.device)
+        self.order = mirror_order(start.spec.names)
+        self.steps = 0
+        self._known: dict[Place, torch.Tensor] = {}
+        self._queue: list[Place] = []
+        self.divide()
+
+    # Paint
+
+    def divide(self) -> None:
+        """Look again at which paint is learned from and which is held out."""
+        self.learned, self.held = self.examples.divided()
+        self._queue = [place for place in self._queue if place in self.learned]
+
+    def take_up(self, strokes: Sequence[Strokes]) -> None:
+        """Learn from new paint too; it comes first."""
+        before = set(self.learned)
+        for stroke in strokes:
+            self.examples.take_up(stroke)
+        self.divide()
+        self._queue += [place for place in self.learned if place not in before]
+
+    # Learning
+
+    def step(self) -> float:
+        """Learn from one batch; returns the loss."""
+        places = self._next_places()
+        images = torch.stack([self.examples.slice(place).image for place in places]).to(self.fabric.device)
+        empty = torch.full(images.shape[-2:], IGNORE, dtype=torch.uint8)
+        labels = torch.stack([self.learned.get(place, empty) for place in places]).to(self.fabric.device)
+        known = torch.stack([self.known(place) for place in places]).float() if self._holds_on else None
+        if self.settings.augment:
+            images, labels, known = self._changed(images, labels, known)
+        self._prepare_step()
+        scores = self.network(images.to(memory_format=torch.channels_last))
+        loss = self.criterion(scores, labels.long())
+        if known is not None:
+            loss = loss + self.settings.keep * self._kept(_main(scores).float(), known, labels == IGNORE)
+        self.fabric.backward(loss)
+        self.fabric.clip_gradients(self.network, self.optimiser, max_norm=_CLIP, error_if_nonfinite=False)
+        self.optimiser.step()
+        self.optimiser.zero_grad()
+        self.average.update(self.network.module)
+        self.steps += 1
+        return float(loss.item())
+
+    def _prepare_step(self) -> None:
+        self.network.train()
+        if not self.start.scratch:
+            # A handful of slices of one patient would spoil the statistics of many.
+            for module in self.network.modules():
+                if isinstance(module, nn.modules.batchnorm._BatchNorm):
+                    module.eval()
+        for group in self.optimiser.param_groups:
+            group["lr"] = self.rate * min(1.0, (self.steps + 1) / _WARM_STEPS)
+
+    def _next_places(self) -> list[Place]:
+        """Painted slices in turn, shuffled; to hold on to what is known, others too."""
+        size = self.settings.batch_size
+        others = size // 4 if self._holds_on else 0
+        chosen: list[Place] = []
+        while len(chosen) < size - others:
+            if not self._queue:
+                places = sorted(self.learned)
+                shuffled = torch.randperm(len(places), generator=self.generator, device=self.generator.device)
+                self._queue = [places[i] for i in shuffled.tolist()]
+            chosen.append(self._queue.pop())
+        everywhere = self.examples.places
+        return chosen + [everywhere[integer(0, len(everywhere), self.generator)] for _ in range(others)]
+
+    def _changed(
+        self, images: torch.Tensor, labels: torch.Tensor, known: torch.Tensor | None
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]:
+        how = self.start.augmentation
+        grid, mirrored = draw_grid(len(images), how, self.generator)
+        images, labels = apply_grid(images, labels, grid, mirrored, self.order, outside=IGNORE)
+        if known is not None:
+            known = functional.grid_sample(known, grid, padding_mode="zeros", align_corners=False)
+            known = torch.where(mirrored[:, None, None, None], known[:, self.order], known)
+        return change_grey(images, how, self.generator), labels, known
+
+    # Holding on
+
+    @property
+    def _holds_on(self) -> bool:
+        return bool(self.settings.keep and self.start.shared)
+
+    def known(self, place: Place) -> torch.Tensor:
+        """(classes, rows, columns): chances that the start gave, all that it cannot tell apart with the background."""
+        if place not in self._known:
+            self._known[place] = self.chances([place], self._origin)[0].half()
+        return self._known[place]
+
+    def _kept(self, scores: torch.Tensor, known: torch.Tensor, free: torch.Tensor) -> torch.Tensor:
+        """Cross-entropy with what the start said, classes new to it counted as background (arXiv 2002.03718)."""
+        shared = sorted(self.start.shared)
+        rest = [label for label in range(scores.shape[1]) if label not in self.start.shared]
+        logs = scores.log_softmax(1)
+        grouped = torch.cat([logs[:, rest].logsumexp(1, keepdim=True), logs[:, shared]], 1)
+        wanted = torch.cat([known[:, rest].sum(1, keepdim=True), known[:, shared]], 1)
+        inside = free & (wanted.sum(1) > 0.5)  # beyond the image's edge nothing is known
+        each = -(wanted * grouped).sum(1)
+        return (each * inside).sum() / inside.sum().clamp(min=1)
+
+    # Judging
+
+    @torch.inference_mode()
+    def chances(self, places: Sequence[Place], network: nn.Module | None = None, mirror: bool = False) -> torch.Tensor:
+        """(n, classes, rows, columns) chances; with ``mirror`` the mean over the image and its mirror image."""
+        network = network or self.average.network
+        images = torch.stack([self.examples.slice(place).image for place in places]).to(self.fabric.device)
+        images = images.to(memory_format=torch.channels_last)
+        network.eval()
+        with self.fabric.autocast():
+            scores = _main(network(images)).float().softmax(1)
+            if mirror:
+                scores = (scores + _main(network(images.flip(-1))).float().softmax(1).flip(-1)[:, self.order]) / 2
+        return scores
+
+    @property
+    def pixels(self) -> int:
+        """Known pixels that are learned from, at the network's size."""
+        return sum(int((labels != IGNORE).sum()) for labels in self.learned.values())
+
+    def dice(self, network: nn.Module | None = None) -> float | None:
+        """Mean Dice over the painted classes on the paint that is held out; on all paint where too little is painted."""
+        judged = self.held or self.learned
+        if not judged:
+            return None
+        counts = torch.zeros(len(self.order), 3)
+        places = sorted(judged)
+        for first in range(0, len(places), self.settings.batch_size):
+            part = places[first : first + self.settings.batch_size]
+            found = self.chances(part, network).argmax(1).cpu()
+            for label in range(len(self.order)):
+                true = torch.stack([judged[place] for place in part])
+                one, other = (found == label) & (true != IGNORE), true == label
+                counts[label] += torch.stack([(one & other).sum(), one.sum(), other.sum()])
+        seen = counts[:, 2] > 0
+        return float((2 * counts[seen, 0] / (counts[seen, 1] + counts[seen, 2])).mean())
+
+    def preview(self, place: Place) -> tuple[Preview, float]:
+        """Labels and uncertainty of a slice, and what painting it is expected to teach."""
+        chances = self.chances([place], mirror=True)[0].cpu()
+        uncertain = entropy(chances)
+        shape = self.examples.slice(place).shape
+        labels = self.examples.to_labels(chances.log(), place)
+        shown = self.examples.to_slice(uncertain, place)
+        return Preview(*place, labels, (shown * 255).round().astype(np.uint8).reshape(shape)), self.gain(
+            place, uncertain
+        )
+
+    def uncertainty(self, places: Sequence[Place]) -> list[torch.Tensor]:
+        """(rows, columns) per slice, 0…1."""
+        return [entropy(chances) for chances in self.chances(places, mirror=True).cpu()]
+
+    def gain(self, place: Place, uncertain: torch.Tensor) -> float:
+        """Uncertain pixels of a slice that nothing is known of."""
+        labels = self.examples.labels.get(place)
+        return float(uncertain.sum() if labels is None else uncertain[labels == IGNORE].sum())
+
+
+def entropy(chances: torch.Tensor) -> torch.Tensor:
+    """(classes, rows, columns) chances → (rows, columns) 0…1, their entropy as a share of the largest."""
+    shares: torch.Tensor = torch.special.entr(chances).sum(0) / np.log(len(chances))
+    return shares
+
+
+def _main(scores: Any) -> torch.Tensor:
+    main: torch.Tensor = scores if isinstance(scores, torch.Tensor) else scores[0]
+    return main
