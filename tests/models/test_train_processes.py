@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 import os
 import random
 import signal
@@ -13,15 +14,10 @@ import time
 from pathlib import Path
 
 import pytest
-from training_set import RECIPE, make_training_set
+from training_set import NORMED, RECIPE, make_training_set
 
 from napari_lungseg.models.weights import read_weights
 from napari_lungseg.training.run import RunFolder
-
-NORMED = RECIPE.replace(
-    'architecture = "unet"\noptions = { encoder = "resnet18", decoder_channels = [8, 4] }',
-    'architecture = "improved-unet"\noptions = { base = 4, depth = 3, dropout = 0.0, summed = 2 }',
-).replace("[augmentation]\nrotation = 5.0\nmirror = 0.0\nelastic = 0.0\n", "")
 
 
 def environment() -> dict[str, str]:
@@ -82,8 +78,57 @@ def test_two_processes_train_like_one_with_twice_the_batch(tmp_path: Path) -> No
     options = ("--loss", "focal", "--optimiser", "sgd", "--epochs", "3")
     one = command(data, recipe, tmp_path / "one", cache, "--batch-size", "4", *options)
     subprocess.run([sys.executable, *one], check=True, env=environment(), timeout=600)
-    launcher = ["-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-port", str(free_port())]
     two = command(data, recipe, tmp_path / "two", cache, "--batch-size", "2", *options)
-    subprocess.run([sys.executable, *launcher, *two], check=True, env=environment(), timeout=600)
+    done = in_two_processes(two)
     assert losses(tmp_path / "two") == pytest.approx(losses(tmp_path / "one"), rel=0.01)
     assert losses(tmp_path / "two")[-1] < losses(tmp_path / "two")[0]
+    assert [line.partition(":")[0] for line in done.stdout.splitlines()] == [
+        str(tmp_path / "two" / "normed.safetensors")
+    ]
+
+
+def in_two_processes(arguments: list[str]) -> subprocess.CompletedProcess[str]:
+    launcher = ["-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-port", str(free_port())]
+    whole = [sys.executable, *launcher, *arguments]
+    done = subprocess.run(whole, check=False, env=environment(), timeout=600, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return done
+
+
+SLOW_DISK = """
+import json, os, sys, time
+from pathlib import Path
+from napari_lungseg.models.weights import read_spec, save_model
+from napari_lungseg.progress import drain
+from napari_lungseg.training import comparison, loop, session
+from napari_lungseg.training.recipe import load_recipe
+
+def save_slowly(*arguments):
+    time.sleep(1)
+    return save_model(*arguments)
+
+comparison.save_model = session.save_model = save_slowly
+recipe, data, extra, out, cache = map(Path, sys.argv[1:])
+recipe = load_recipe(recipe)
+alone = read_spec(drain(loop.iter_train(recipe, [data], out / "alone", device="cpu", cache=cache)))
+steps = comparison.iter_train_with_unlabelled(recipe, [data], extra, out, device="cpu", cache=cache)
+better = read_spec(drain(steps))
+(out / f"seen-{os.environ['RANK']}.json").write_text(json.dumps([alone.training, better.training]))
+"""
+
+
+def test_every_process_finds_what_the_first_has_written(tmp_path: Path) -> None:
+    data, extra = make_training_set(tmp_path / "data", 20), make_training_set(tmp_path / "extra", 4, first=100)
+    recipe, script, out = tmp_path / "normed.toml", tmp_path / "slow.py", tmp_path / "run"
+    recipe.write_text(
+        NORMED.replace("epochs = 3", "epochs = 2") + 'schedule = "cosine-restarts"\ncycle = 1\nsnapshots = 2\n'
+    )
+    script.write_text(SLOW_DISK)
+    in_two_processes([str(part) for part in (script, recipe, data, extra / "images", out, tmp_path / "cache")])
+    first, second = (json.loads((out / f"seen-{rank}.json").read_text()) for rank in (0, 1))
+    assert first == second
+    assert "snapshots" in first[0]["notes"][-1]
+    assert set(first[1]["unlabelled"]) == {"with", "without"}
+    for name in ("with", "without"):
+        assert len(list((out / name / "snapshots").iterdir())) == 2
+    assert not list(out.rglob(".writing-*"))

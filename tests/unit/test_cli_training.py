@@ -46,6 +46,17 @@ def test_what_is_typed_overrules_the_recipe(
     assert again.code == 2 and "--resume" in again.err
 
 
+def test_only_the_first_of_several_processes_tells(
+    tmp_path: Path, tiny: tuple[Path, Path], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RANK", "1")
+    monkeypatch.setattr("napari_lungseg.cli.show.drained", lambda steps, title: pytest.fail("shows a progress bar"))
+    common = ("--recipe", tiny[1], "-o", tmp_path / "run", "--cache", tmp_path / "cache", "--device", "cpu")
+    outcome = runner(capsys)("train", tiny[0], *common, "--epochs", 1)
+    assert (outcome.code, outcome.out, outcome.err) == (0, "", "")
+    assert (tmp_path / "run" / "tiny.safetensors").is_file()
+
+
 def test_bad_input_is_one_line(tmp_path: Path, tiny: tuple[Path, Path], capsys: pytest.CaptureFixture[str]) -> None:
     lungseg = runner(capsys)
     for arguments in (

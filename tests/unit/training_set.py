@@ -31,6 +31,12 @@ workers = 0
 precision = "float32"
 """
 
+NORMED = RECIPE.replace(
+    'architecture = "unet"\noptions = { encoder = "resnet18", decoder_channels = [8, 4] }',
+    'architecture = "improved-unet"\noptions = { base = 4, depth = 3, dropout = 0.0, summed = 2 }',
+).replace("[augmentation]\nrotation = 5.0\nmirror = 0.0\nelastic = 0.0\n", "")
+"""Without what mixes the images of a batch or changes them at random."""
+
 
 def chest(seed: int) -> tuple[np.ndarray, np.ndarray]:
     """(y, x) uint8 image and labels 0, 1, 2."""

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import os
+from collections.abc import Generator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 
 from cyclopts import Group, Parameter
 
+from ..progress import Progress, drain
 from ..training.recipe import TrainSettings
 from . import show
 from .flags import flags_of, given
@@ -76,13 +79,21 @@ def train(
         chosen = dataclasses.replace(chosen, start="" if start_from == "none" else start_from)
     sets = [find_dataset(path, layout, split_file) for path in (data, *more)]
     options: dict[str, Any] = {"device": device, "cache": cache, "resume": resume}
+    steps: Generator[Progress, None, Path]
     if unlabelled is None:
-        model = show.drained(iter_train(chosen, sets, out, **options), f"training {chosen.name}")
+        steps = iter_train(chosen, sets, out, **options)
     else:
         steps = iter_train_with_unlabelled(chosen, sets, unlabelled, out, **options)
-        model = show.drained(steps, f"training {chosen.name}")
-    _tell(model, as_json)
+    if _is_first_process():
+        _tell(show.drained(steps, f"training {chosen.name}"), as_json)
+    else:
+        drain(steps)
     return 0
+
+
+def _is_first_process() -> bool:
+    """Whether this one speaks for all that torchrun started."""
+    return int(os.environ.get("RANK", "0")) == 0
 
 
 def _tell(model: Path, as_json: bool) -> None:

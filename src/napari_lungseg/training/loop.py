@@ -193,6 +193,7 @@ def _step(run: Session) -> None:
 
 def _finish(run: Session) -> Generator[Progress, None, None]:
     """Let the snapshots predict together where the recipe wants that and they are better; draw the curves."""
+    run.fabric.barrier()  # until the first process has written the snapshots
     kept = min(run.snapshots, run.recipe.settings.snapshots)
     if kept > 1:
         files = [run.folder.snapshot(number) for number in range(run.snapshots - kept, run.snapshots)]
@@ -205,9 +206,12 @@ def _finish(run: Session) -> Generator[Progress, None, None]:
         if not len(run.val) or score.dice > run.best:
             run.best = max(run.best, score.dice) if len(run.val) else run.best
             run.save_model(run.folder.model, network.state_dict(), spec)
+        else:
+            run.note_in_model(told)
         yield Progress(0, 0, told)
     if run.fabric.is_global_zero:
         run.folder.draw(run.history)
+    run.fabric.barrier()  # no process hands out a model that is not yet there
 
 
 def _sentence(figures: Epoch) -> str:

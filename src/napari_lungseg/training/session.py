@@ -18,7 +18,7 @@ from torch.utils.data import ConcatDataset, DataLoader
 from ..errors import TrainingDataError
 from ..findings import Finding
 from ..models.spec import ModelSpec
-from ..models.weights import save_model
+from ..models.weights import read_spec, read_weights, save_model
 from ..progress import Progress
 from ..segmentation.predict import mirror_order
 from .average import WeightAverage
@@ -204,6 +204,15 @@ class Session:
         """Write a model file with the record of this run."""
         if self.fabric.is_global_zero:
             save_model(path, dataclasses.replace(spec or self.spec, training=self.record()), weights)
+
+    def note_in_model(self, note: str) -> None:
+        """Add what was seen after the model was written to its record, once."""
+        path = self.folder.model
+        if not self.fabric.is_global_zero:
+            return
+        spec = read_spec(path)
+        notes = [*(told for told in spec.training["notes"] if told != note), note]
+        save_model(path, dataclasses.replace(spec, training={**spec.training, "notes": notes}), read_weights(path))
 
     def record(self) -> dict[str, Any]:
         """How the weights came to be, JSON-ready."""
