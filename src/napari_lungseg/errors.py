@@ -45,3 +45,7 @@ class TrainingDataError(LungSegError):
 
 class DeviceError(LungSegError):
     """A device that is not there or ran out of memory."""
+
+
+class TrainingProcessError(LungSegError):
+    """A training process that ended by itself, or a message to or from it that is broken."""

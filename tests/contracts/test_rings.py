@@ -19,6 +19,8 @@ LEARNING = [
     "models",
     "models.catalog",
     "segmentation.predict",
+    "training.pipe",
+    "training.rounds",
 ]
 SHELLS = ["cli"]
 

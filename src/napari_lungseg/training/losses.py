@@ -18,9 +18,7 @@ from torch import nn
 from torch.nn import functional
 
 from ..registry import Table
-
-IGNORE = 255
-"""Label of pixels that nothing is known of."""
+from .unknown import IGNORE as IGNORE
 
 LOSSES = Table(
     "loss",

@@ -15,7 +15,7 @@ import numpy as np
 from ..errors import TrainingDataError
 from ..findings import Finding
 from ..volume import LabelMap, Volume
-from .losses import IGNORE
+from .unknown import IGNORE
 
 BACKGROUND = 100
 """The label that stands for painted background, unless a class bears it."""
