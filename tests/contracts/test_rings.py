@@ -21,6 +21,7 @@ LEARNING = [
     "segmentation.predict",
     "training.pipe",
     "training.rounds",
+    "training.work",
 ]
 SHELLS = ["cli"]
 
