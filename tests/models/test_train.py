@@ -18,11 +18,14 @@ from napari_lungseg.errors import LungSegError, TrainingDataError
 from napari_lungseg.models.spec import ModelSpec, Preprocessing
 from napari_lungseg.models.weights import read_spec, read_weights, save_model
 from napari_lungseg.progress import Progress, drain
+from napari_lungseg.training.cases import PARTS
 from napari_lungseg.training.comparison import iter_train_with_unlabelled
+from napari_lungseg.training.datasets import find_dataset
 from napari_lungseg.training.loop import iter_train, train
 from napari_lungseg.training.recipe import Recipe, load_recipe
 from napari_lungseg.training.run import Epoch
 from napari_lungseg.training.snapshots import ensemble_of
+from napari_lungseg.training.splits import read_splits
 
 
 @pytest.fixture
@@ -80,6 +83,23 @@ def test_a_killed_run_goes_on_as_if_it_had_not_been(tmp_path: Path, data: Path, 
     assert losses(tmp_path / "killed") == losses(tmp_path / "whole")
     one, other = read_weights(whole), read_weights(again)
     assert all(torch.equal(one[name], other[name]) for name in one)
+
+
+def test_the_split_file_of_a_run_names_every_case(tmp_path: Path, data: Path) -> None:
+    (data / "masks" / "case003.png").write_bytes(b"no picture")
+    recipe, cache = tiny_recipe(tmp_path, epochs=1), tmp_path / "cache"
+    train(recipe, data, tmp_path / "run", device="cpu", cache=cache)
+    written = tmp_path / "run" / "splits.csv"
+    parts = {case.name: case.split for case in read_splits(written)}
+    assert len(parts) == 20
+    assert [name for name, part in parts.items() if part not in PARTS] == ["case003"]
+    assert parts["case003"] == "left out"
+    again = find_dataset(data, split_file=written)
+    assert "not-in-split" not in {problem.code for problem in again.problems}
+    assert {case.name: case.split for case in again.cases} == parts
+    train(recipe, data, tmp_path / "again", device="cpu", cache=cache, split_file=written)
+    assert {case.name: case.split for case in read_splits(tmp_path / "again" / "splits.csv")} == parts
+    assert losses(tmp_path / "again") == losses(tmp_path / "run")
 
 
 def test_a_run_is_not_overwritten_or_mixed_up(tmp_path: Path, data: Path) -> None:

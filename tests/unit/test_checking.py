@@ -133,6 +133,20 @@ def test_the_part_that_is_judged_by_stays_whole(tmp_path: Path) -> None:
     assert [case.name for case in result.apart().cases] == ["b1", "c1", "c2", "d1"]
 
 
+def test_a_case_left_out_before_leaks_nowhere(tmp_path: Path) -> None:
+    rows = ["image,mask,split,patient"]
+    for name, part in {"a": "left out", "b": "test", "c": "train", "d": "val"}.items():
+        save(tmp_path / f"images/{name}.png", film(0 if name in "ab" else ord(name))[0])
+        save(tmp_path / f"masks/{name}.png", sides(0))
+        rows.append(f"images/{name}.png,masks/{name}.png,{part},{'a' if name == 'c' else name}")
+    (tmp_path / "split.csv").write_text("\n".join(rows))
+    dataset = find_dataset(tmp_path)
+    assert dataset.problems == ()  # patient a is in one part alone
+    result = drain(check_dataset(dataset))
+    assert told(result, "same-pixels") == ["a and b have the same pixels."]
+    assert [case.name for case in result.apart().cases] == ["a", "b", "c", "d"]
+
+
 def test_a_split_drawn_after_the_look_keeps_copies_together(tmp_path: Path) -> None:
     """A chain of copies: a = b, b = c, though the three are called different patients."""
     names = [*"abc", *map(str, range(12))]

@@ -96,7 +96,7 @@ def test_equal_stems_are_told_apart_by_their_folder(tmp_path: Path) -> None:
     ("text", "says"),
     [
         ("image,mask,patient\na,b,c\n", "no column split"),
-        ("image,mask,split,patient\na.png,b.png,training,c\n", "line 2.*'training'"),
+        ("image,mask,split,patient\na.png,b.png,training,c\n", "line 2.*'training'.*left out"),
         ("image,mask,split,patient\n,b.png,train,c\n", "line 2"),
         ("image,mask,split,patient,aspect\na.png,b.png,train,c,wide\n", "line 2.*wide"),
         ("\x00", "no column"),

@@ -117,9 +117,9 @@ def _counted(values: Iterable[str]) -> str:
 
 
 def _describe_parts(dataset: DataSet) -> None:
-    from ..training.cases import PARTS
+    from ..training.cases import LEFT_OUT, PARTS
 
-    for part in (*PARTS, ""):
+    for part in (*PARTS, LEFT_OUT, ""):
         cases = dataset.part(part)
         if cases:
             patients = len({case.patient for case in cases})

@@ -13,6 +13,8 @@ from ..io import suffix_of
 from ..volume import Modality
 
 PARTS = ("train", "val", "test")
+LEFT_OUT = "left out"
+"""Of a case that is in no part for a reason: it cannot be used, or its patient has a copy in another part."""
 
 
 @dataclass(frozen=True)
@@ -25,7 +27,7 @@ class Case:
     patient : whom it shows; cases of one patient stay in one part
     image : file, or folder of one DICOM series
     masks : files of labels; empty for an unlabelled image
-    split : ``"train"``, ``"val"``, ``"test"``, or "" while undecided
+    split : ``"train"``, ``"val"``, ``"test"``, `LEFT_OUT`, or "" while undecided
     licence : of the image and its masks, where the data set says it
     mask_labels : label that the foreground of each mask stands for; empty where one mask holds the labels themselves
     aspect : true width ÷ height of an image that was squashed to another shape, or None

@@ -61,7 +61,9 @@ class Checked:
         The test part stays whole: val gives way to it, and train to both.
         """
         rank = {part: number for number, part in enumerate(PARTS)}
-        across = [pair for pair in self.copies if all(case.split for case in pair) and pair[0].split != pair[1].split]
+        across = [
+            pair for pair in self.copies if all(case.split in PARTS for case in pair) and pair[0].split != pair[1].split
+        ]
         giving = [min(pair, key=lambda case: rank[case.split]) for pair in across]
         leaving = {(case.patient, case.split) for case in giving}
         kept = tuple(case for case in self.dataset.cases if (case.patient, case.split) not in leaving)
@@ -185,7 +187,8 @@ def _copies(seen: _Seen, *, by_look: bool) -> Iterable[tuple[Case, Case, Finding
 
 
 def _across(one: Case, other: Case) -> str:
-    return f", one in {one.split} and one in {other.split}" if one.split != other.split else ""
+    across = one.split != other.split and {one.split, other.split} <= set(PARTS)
+    return f", one in {one.split} and one in {other.split}" if across else ""
 
 
 def _alike(thumbnails: Sequence[np.ndarray]) -> Iterable[tuple[int, int, float]]:

@@ -224,10 +224,13 @@ def _about_parts(cases: Sequence[Case]) -> list[Finding]:
     parts: dict[str, set[str]] = {}
     for case in cases:
         parts.setdefault(case.patient, set()).add(case.split)
-    torn = sorted(patient for patient, found in parts.items() if len(found - {""}) > 1)
+    torn = sorted(patient for patient, found in parts.items() if len(found.intersection(PARTS)) > 1)
     told = "Patient {} is in {}: figures on such a split are too good."
-    problems = [Finding("patient-in-two-parts", told.format(who, " and ".join(sorted(parts[who])))) for who in torn]
-    used = {case.split for case in cases} - {""}
+    problems = [
+        Finding("patient-in-two-parts", told.format(who, " and ".join(sorted(parts[who].intersection(PARTS)))))
+        for who in torn
+    ]
+    used = {case.split for case in cases}.intersection(PARTS)
     missing = [part for part in PARTS if part not in used] if used else []
     return problems + [Finding("empty-part", f"The split has no case in {part!r}.") for part in missing]
 

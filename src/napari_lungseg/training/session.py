@@ -101,7 +101,8 @@ class Session:
                 val += yield from self._prepared(dataset, "val", cache)
         if self.fabric.is_global_zero:
             self.folder.tidy()
-            write_splits(self.folder.splits, [case for dataset in self.data.sets for case in dataset.cases])
+            used = [case for dataset in self.data.sets for case in dataset.cases]
+            write_splits(self.folder.splits, [*used, *self.data.unused])
         parts = [Slices(cases, settings.merge) for cases in train]
         self.order = Order(
             [len(part) for part in parts], settings.seed, self.fabric.global_rank, self.fabric.world_size

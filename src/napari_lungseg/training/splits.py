@@ -13,7 +13,7 @@ import numpy as np
 
 from ..errors import TrainingDataError
 from ..io.atomic import replacing
-from .cases import PARTS, Case, stem_of
+from .cases import LEFT_OUT, PARTS, Case, stem_of
 
 FRACTIONS = (0.8, 0.1, 0.1)
 _NEEDED = ("image", "mask", "split", "patient")
@@ -65,6 +65,12 @@ def _dealt(sizes: dict[str, int], fractions: np.ndarray, seed: int) -> dict[str,
         missing[part] -= sizes[patient]
         part_of[patient] = PARTS[part]
     return part_of
+
+
+def left_out_of(found: Iterable[Case], used: Iterable[Case]) -> tuple[Case, ...]:
+    """Cases that were found but are not used, so that a split file can name them too."""
+    names = {case.name for case in used}
+    return tuple(dataclasses.replace(case, split=LEFT_OUT) for case in found if case.name not in names)
 
 
 def write_splits(path: str | Path, cases: Iterable[Case]) -> Path:
@@ -126,10 +132,10 @@ def read_splits(path: str | Path) -> tuple[Case, ...]:
 
 def _case(row: dict[str, str], path: Path, line: int) -> Case:
     facts = {name: (value or "").strip() for name, value in row.items() if name}
-    if not facts["image"] or facts["split"] not in (*PARTS, ""):
+    if not facts["image"] or facts["split"] not in (*PARTS, LEFT_OUT, ""):
         raise TrainingDataError(
             f"{path.name}, line {line}: found image {facts['image']!r} and split {facts['split']!r}; "
-            f"expected a path and one of {', '.join(PARTS)}."
+            f"expected a path and one of {', '.join((*PARTS, LEFT_OUT))}."
         )
     image = path.parent / facts["image"]
     try:

@@ -20,9 +20,11 @@ from ..models.spec import ModelSpec
 from ..models.weights import read_weights
 from ..progress import Progress
 from ..segmentation.devices import resolve_device, resolve_precision
+from .cases import Case
 from .checking import check_dataset
 from .datasets import DataSet, find_dataset
 from .recipe import Recipe
+from .splits import left_out_of
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
@@ -40,10 +42,12 @@ class TrainingData:
     ----------
     sets : split into parts
     names : label → name, as learned
+    unused : cases that were found but are in no part
     """
 
     sets: tuple[DataSet, ...]
     names: Mapping[int, str]
+    unused: tuple[Case, ...] = ()
 
     @property
     def channels(self) -> int:
@@ -80,12 +84,14 @@ def iter_gather(
     TrainingDataError
         When there is nothing to learn from, or the data sets do not go together.
     """
-    sets = []
+    sets: list[DataSet] = []
+    unused: list[Case] = []
     for item in data:
         dataset = item if isinstance(item, DataSet) else find_dataset(item, split_file=split_file)
         checked = yield from check_dataset(dataset)
         was_split = any(case.split for case in dataset.cases)
         sets.append(checked.apart() if was_split else checked.divided(seed=recipe.settings.seed))
+        unused += left_out_of(dataset.cases, sets[-1].cases)
     if not sets:
         raise TrainingDataError("No data set was named; name at least one folder of images and masks.")
     for dataset in sets:
@@ -93,7 +99,7 @@ def iter_gather(
     names = dict(sets[0].names)
     if recipe.settings.merge:
         names = {1: names.popitem()[1] if len(names) == 1 else "lungs"}
-    return TrainingData(tuple(sets), names)
+    return TrainingData(tuple(sets), names, tuple(unused))
 
 
 def _check_together(first: DataSet, other: DataSet, recipe: Recipe) -> None:
