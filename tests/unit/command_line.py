@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,9 @@ from napari_lungseg.findings import Finding
 from napari_lungseg.models.spec import ModelSpec, Preprocessing
 from napari_lungseg.progress import Progress
 from napari_lungseg.volume import LUNG_NAMES, LabelMap, Volume
+
+SHAPE = (6, 40, 50)
+"""Of a small CT."""
 
 
 @dataclass(frozen=True)
@@ -37,6 +41,18 @@ def runner(capsys: Any) -> Callable[..., Outcome]:
         return Outcome(code, *capsys.readouterr())
 
     return lungseg
+
+
+def quick_runner(capsys: Any, monkeypatch: Any) -> Callable[..., Outcome]:
+    """As `runner`, with a rule of thumb for a network."""
+    monkeypatch.setattr("napari_lungseg.segmentation.predict.iter_segment", fake_iter_segment)
+    return runner(capsys)
+
+
+def rows_of(path: Path) -> list[dict[str, str]]:
+    """Rows of a CSV file."""
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
 
 
 def fake_iter_segment(

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import csv
 import dataclasses
-import io
 import json
 import subprocess
 import sys
@@ -13,9 +11,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import SimpleITK as sitk
-from command_line import fake_iter_segment, runner
+from command_line import SHAPE, quick_runner, rows_of
 from dicom_phantom import ct_series, places
 
+from napari_lungseg.analysis.table import Table
 from napari_lungseg.cli import demo, show
 from napari_lungseg.cli.outputs import slug
 from napari_lungseg.errors import LungSegError
@@ -24,13 +23,10 @@ from napari_lungseg.phantom import thorax_ct, thorax_xray
 from napari_lungseg.segmentation.predict import SegmentSettings
 from napari_lungseg.settings import fields_of
 
-SHAPE = (6, 40, 50)
-
 
 @pytest.fixture
 def lungseg(capsys, monkeypatch):
-    monkeypatch.setattr("napari_lungseg.segmentation.predict.iter_segment", fake_iter_segment)
-    return runner(capsys)
+    return quick_runner(capsys, monkeypatch)
 
 
 @pytest.fixture(scope="module")
@@ -321,7 +317,7 @@ def test_evaluate_prints_and_writes_the_table(lungseg, scan, tmp_path):
     done = lungseg("evaluate", reference, reference, "-o", out, "--json")
     assert done.code == 0, done.err
     assert [row["dice"] for row in json.loads(done.out)] == [1, 1, 1]
-    assert [row["hd95_mm"] for row in csv.DictReader(io.StringIO(out.read_text()))] == ["0.0"] * 3
+    assert [row["hd95_mm"] for row in rows_of(out)] == ["0.0"] * 3
     assert "right lung" in lungseg("evaluate", reference, reference).out
     assert "hd95 (mm)" in lungseg("evaluate", reference, reference).out
 
@@ -356,7 +352,7 @@ def test_demo_writes_labels_a_picture_and_a_table(lungseg, tmp_path):
         "demo.csv",
     } <= names
     assert done.out.count("Dice ") == 2
-    rows = list(csv.DictReader(io.StringIO((tmp_path / "demo" / "demo.csv").read_text())))
+    rows = rows_of(tmp_path / "demo" / "demo.csv")
     assert [row["image"] for row in rows] == ["ct"] * 3 + ["xray"] * 3
     assert all(0 < float(row["dice"]) <= 1 for row in rows)
     scan, labels = (sitk.ReadImage(str(tmp_path / "demo" / f"ct-phantom{end}.nii.gz")) for end in ("", "-labels"))
@@ -393,6 +389,11 @@ def test_napari_is_opened_only_with_a_display(capsys, monkeypatch):
     monkeypatch.setenv("DISPLAY", ":0")
     demo.open_napari([[Path("a"), Path("b")], [Path("c"), Path("d")]])
     assert opened == [["a", "b"], ["c", "d"], "waited", "waited"]
+
+
+def test_cells_of_a_table_are_no_markup(capsys):
+    show.table(Table(("name", "dice", "volume", "note"), (("[bold]x", 0.5, 12.34, None),)))
+    assert capsys.readouterr().out.splitlines()[1].split() == ["[bold]x", "0.5000", "12.3", "–"]
 
 
 def test_long_paths_are_not_broken(capsys):

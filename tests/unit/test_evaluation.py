@@ -2,32 +2,28 @@
 
 from __future__ import annotations
 
-import csv
 import dataclasses
-import io
 import json
 import re
 
 import numpy as np
 import pytest
-from command_line import fake_iter_segment, runner, save_untrained
+from command_line import SHAPE, quick_runner, rows_of, save_untrained
 
 from napari_lungseg import EvaluateSettings, evaluate_cases
 from napari_lungseg.analysis.cuts import cut_of
 from napari_lungseg.analysis.pairing import case_name, images_of, pair_files
 from napari_lungseg.analysis.pairs import Both, Pair, alike, pairs_of_files
+from napari_lungseg.analysis.report import page_of
 from napari_lungseg.errors import IncompatibleModelError, LungSegError, ReadError
 from napari_lungseg.io import write
 from napari_lungseg.phantom import thorax_ct, thorax_xray
 from napari_lungseg.volume import Geometry, LabelMap
 
-SHAPE = (6, 40, 50)
-
 
 @pytest.fixture
 def lungseg(capsys, monkeypatch):
-    monkeypatch.setattr("napari_lungseg.segmentation.predict.iter_segment", fake_iter_segment)
-    return runner(capsys)
+    return quick_runner(capsys, monkeypatch)
 
 
 @pytest.fixture(scope="module")
@@ -38,10 +34,6 @@ def reference():
 def moved(labels, steps):
     """The labels, so many voxels too far down."""
     return dataclasses.replace(labels, array=np.roll(labels.array, steps, axis=1))
-
-
-def rows_of(path):
-    return list(csv.DictReader(io.StringIO(path.read_text())))
 
 
 def pair(name, predicted, reference, volume=None):
@@ -291,6 +283,11 @@ def test_too_few_and_too_many_paths_are_refused(lungseg, folders):
         done = lungseg("evaluate", *arguments)
         assert done.code == 2
         assert says in done.err
+
+
+def test_names_of_cases_are_no_markup_of_the_page(reference):
+    page = page_of(evaluate_cases([pair("<b>bold", reference, reference)]))
+    assert "&lt;b&gt;bold" in page and "<b>" not in page
 
 
 def test_from_python(folders):

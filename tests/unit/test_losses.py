@@ -24,6 +24,7 @@ from napari_lungseg.training.losses import (
     DiceCrossEntropy,
     Focal,
     LogDice,
+    Loss,
     Tversky,
     thinned,
 )
@@ -198,3 +199,11 @@ def test_thinned_labels_are_never_mixed() -> None:
     labels[0, 4:, :6] = 2
     assert thinned(labels, (4, 6)).tolist() == labels[:, ::2, ::2].tolist()
     assert thinned(labels, (8, 12)) is labels
+
+
+def test_a_loss_that_computes_nothing_cannot_be_built() -> None:
+    class Nothing(Loss):
+        pass
+
+    with pytest.raises(TypeError, match="compute"):
+        Nothing()  # type: ignore[abstract]

@@ -9,7 +9,7 @@ import json
 
 import pytest
 
-from napari_lungseg.analysis.table import Table
+from napari_lungseg.analysis.table import Table, text_of
 from napari_lungseg.errors import LungSegError, WriteError
 
 
@@ -90,3 +90,8 @@ def test_rows_and_columns_can_be_asked_for(table):
 def test_what_does_not_fit_is_refused(columns, rows, units, message):
     with pytest.raises(LungSegError, match=message):
         Table(columns, rows, units)
+
+
+@pytest.mark.parametrize(("value", "text"), [(None, "–"), (0.98765, "0.9877"), (-12.34, "-12.3"), (3, "3"), ("a", "a")])
+def test_values_are_told_with_few_digits(value, text):
+    assert text_of(value) == text

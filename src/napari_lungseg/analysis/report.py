@@ -15,6 +15,7 @@ import numpy as np
 from ..volume import label_colour
 from .regions import REGION_COLUMNS
 from .summary import CASE
+from .table import text_of
 
 if TYPE_CHECKING:
     from .cuts import Cut
@@ -160,7 +161,7 @@ def _html_table(table: Table) -> str:
     columns = [name for name in table.columns if name != "label"]
     head = "".join(f"<th{_kind(name in texts)}>{escape(name.replace('_', ' '))}</th>" for name in columns)
     lines = [
-        "<tr>" + "".join(f"<td{_kind(name in texts)}>{_cell(row[name])}</td>" for name in columns) + "</tr>"
+        "<tr>" + "".join(f"<td{_kind(name in texts)}>{escape(text_of(row[name]))}</td>" for name in columns) + "</tr>"
         for row in table
     ]
     return f"<h2>Means over the cases</h2><table><tr>{head}</tr>{''.join(lines)}</table>"
@@ -168,11 +169,3 @@ def _html_table(table: Table) -> str:
 
 def _kind(is_text: bool) -> str:
     return ' class="text"' if is_text else ""
-
-
-def _cell(value: Any) -> str:
-    if value is None:
-        return "–"
-    if isinstance(value, float):
-        return f"{value:.4f}" if abs(value) < 10 else f"{value:.1f}"
-    return escape(str(value))

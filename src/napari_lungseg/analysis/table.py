@@ -161,5 +161,14 @@ def _apart(name: str, unit: str, units: dict[str, str]) -> str:
     return f"{name}_{unit}"
 
 
+def text_of(value: Any) -> str:
+    """A value for a person: few digits, and a dash for None."""
+    if value is None:
+        return "–"
+    if isinstance(value, float):
+        return f"{value:.4f}" if abs(value) < 10 else f"{value:.1f}"
+    return str(value)
+
+
 def _plain(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value

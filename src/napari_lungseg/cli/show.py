@@ -65,6 +65,8 @@ def table(values: Table) -> None:
     """A table with its units in the heading."""
     from rich.table import Table as RichTable
 
+    from ..analysis.table import text_of
+
     shown = RichTable(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
     for name in values.columns:
         numeric = any(isinstance(value, (int, float)) for value in values.column(name))
@@ -72,7 +74,7 @@ def table(values: Table) -> None:
         heading = f"{name.replace('_', ' ')} ({unit})" if unit else name.replace("_", " ")
         shown.add_column(heading, justify="right" if numeric else "left")
     for row in values.rows:
-        shown.add_row(*(_cell(value) for value in row))
+        shown.add_row(*(escape(text_of(value)) for value in row))
     _print_table(shown)
 
 
@@ -131,11 +133,3 @@ def drained(steps: Generator[Progress, None, Result], title: str) -> Result:
 def finding_records(noticed: Iterable[Finding]) -> list[Mapping[str, str]]:
     """Findings for machines."""
     return [{"code": finding.code, "message": finding.message} for finding in noticed]
-
-
-def _cell(value: Any) -> str:
-    if value is None:
-        return "–"
-    if isinstance(value, float):
-        return f"{value:.4f}" if abs(value) < 10 else f"{value:.1f}"
-    return escape(str(value))

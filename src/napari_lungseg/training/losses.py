@@ -11,6 +11,7 @@ hold them to segmentation-models-pytorch and MONAI where these mean the same.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 
 import torch
@@ -36,7 +37,7 @@ LOSSES = Table(
 """Name → `Loss`; the parameters of each have the defaults of its source."""
 
 
-class Loss(nn.Module):
+class Loss(nn.Module, ABC):
     """What all losses share: numbers in float32, and which pixels are known."""
 
     def forward(self, scores: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
@@ -52,9 +53,9 @@ class Loss(nn.Module):
             scores = torch.where((labels != IGNORE)[:, None], scores.float(), 0.0)
             return self.compute(scores, labels.long())
 
+    @abstractmethod
     def compute(self, scores: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         """The loss itself: float32 scores, int64 labels."""
-        raise NotImplementedError
 
 
 def cross_entropy(scores: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
