@@ -100,6 +100,8 @@ def result_layer(request: Request, labels: LabelMap) -> Labels:
     stored = attributes["metadata"][KEY]
     stored |= {"result_of": request.target, "edited": False, "record": {**stored["record"], "image": facts.name}}
     layer = Layer.create(data, attributes, kind)
+    # What a correction of it is compared with; napari announces a stroke only when it is too late to copy.
+    stored["untouched"] = np.array(layer.data)
     watch_edits(layer)
     return layer
 
