@@ -254,6 +254,7 @@ class _Run:
             best_number=self.best_number,
             pixels=self.learner.pixels,
             memory_mb=memory_mb(),
+            device=str(self.learner.fabric.device),
         )
 
     def _weights(self) -> dict[str, torch.Tensor]:

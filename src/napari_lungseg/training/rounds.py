@@ -71,6 +71,7 @@ class Round:
     best, best_number : of the round whose weights are kept
     pixels : known pixels learned from
     memory_mb : of the process that learns
+    device : that it learns on
     """
 
     number: int
@@ -81,6 +82,7 @@ class Round:
     best_number: int
     pixels: int
     memory_mb: float
+    device: str = ""
 
 
 @dataclass(frozen=True, eq=False)
