@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import pytest
 import torch
+from torch.nn import functional
 
 from napari_lungseg.training import paste
 from napari_lungseg.training.augment import Augmentation, apply_grid, change_grey, draw_grid
+from napari_lungseg.training.draw import smooth
+from napari_lungseg.training.losses import IGNORE
 
 STILL = Augmentation(
     size=(64, 96), rotation=0, scale=(1, 1), shift=0, stretch=0, elastic=0, mirror=0, contrast=0, brightness=0, gamma=0
@@ -52,6 +55,33 @@ def test_a_mirrored_chest_keeps_right_at_the_viewers_left() -> None:
     columns = torch.arange(96.0).expand(4, 64, 96)
     assert columns[swapped == 1].mean() < 48 < columns[swapped == 2].mean()
     assert (swapped == 1).sum() == (labels == 2).sum()
+
+
+def test_unknown_pixels_move_with_the_image_and_stay_unknown() -> None:
+    images, labels = chests()
+    labels[:, 40:, :30] = IGNORE
+    how = Augmentation(**{**vars(STILL), "mirror": 1.0})
+    _, swapped = apply_grid(images, labels, *draw_grid(4, how, seeded()))
+    assert torch.equal(swapped == IGNORE, (labels == IGNORE).flip(-1))
+    assert torch.equal(swapped == 2, (labels == 1).flip(-1))
+
+
+@pytest.mark.parametrize("outside", [0, IGNORE])
+def test_what_lies_outside_the_image_is_as_asked(outside: int) -> None:
+    images, labels = chests()
+    how = Augmentation(**{**vars(STILL), "scale": (0.5, 0.5)})  # the image fills the middle half of each side
+    _, kept = apply_grid(images, labels, *draw_grid(4, how, seeded()), outside=outside)
+    assert (kept[:, :15] == outside).all() and (kept[:, :, 73:] == outside).all()
+    assert torch.equal(kept[0, 16:48, 24:72].unique(), torch.arange(3))
+    assert ((kept == 1).sum() / (labels == 1).sum()) == pytest.approx(0.25, abs=0.02)
+
+
+@pytest.mark.parametrize("align_corners", [True, False])
+@pytest.mark.parametrize("cells", [(3, 3), (7, 4), (12, 12)])
+def test_a_smooth_field_is_that_of_torch(cells: tuple[int, int], align_corners: bool) -> None:
+    field = torch.randn(2, 2, *cells, generator=seeded())
+    expected = functional.interpolate(field, size=(64, 96), mode="bicubic", align_corners=align_corners)
+    assert torch.allclose(smooth(field, (64, 96), align_corners=align_corners), expected, atol=1e-5)
 
 
 def test_grey_stays_between_zero_and_one() -> None:

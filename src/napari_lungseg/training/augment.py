@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import torch
 from torch.nn import functional
 
-from .draw import chance, normal, uniform
+from .draw import chance, normal, smooth, uniform
 from .losses import IGNORE
 
 
@@ -72,18 +72,18 @@ def draw_grid(n: int, how: Augmentation, generator: torch.Generator) -> tuple[to
     sign_y = 1 - 2 * over.float()
     cos, sin = torch.cos(angle) / zoom, torch.sin(angle) / zoom
     shift = uniform(2 * n, generator=generator, low=-2 * how.shift, high=2 * how.shift).view(n, 2)
-    theta = torch.stack(
-        [
-            torch.stack([sign_x * cos * stretch, sign_x * -sin, shift[:, 0]], 1),
-            torch.stack([sign_y * sin, sign_y * cos / stretch, shift[:, 1]], 1),
-        ],
-        1,
-    )
-    grid = functional.affine_grid(theta, [n, 1, *how.size], align_corners=False)
+    x, y = (_centres(length, generator.device) for length in how.size[::-1])
+    across = torch.stack([sign_x * cos * stretch, sign_y * sin], 1)[..., None, None] * x
+    down = torch.stack([sign_x * -sin, sign_y * cos / stretch], 1)[..., None, None] * y[:, None]
     cells = how.elastic_cells
     field = normal(n, 2, cells, cells, generator=generator) * how.elastic * 2
-    field = functional.interpolate(field, size=how.size, mode="bicubic", align_corners=True)
-    return grid + field.movedim(1, -1), mirrored
+    grid = smooth(field, how.size, align_corners=True).add_(across + shift[..., None, None]).add_(down)
+    return grid.movedim(1, -1), mirrored
+
+
+def _centres(length: int, device: torch.device) -> torch.Tensor:
+    """Where the pixels of a side lie, which runs from -1 to 1."""
+    return (2 * torch.arange(length, device=device) + 1) / length - 1
 
 
 def apply_grid(
@@ -109,13 +109,15 @@ def apply_grid(
     """
     warped = functional.grid_sample(images, grid, padding_mode="zeros", align_corners=False)
     inside = [label for label in (*range(len(order)), IGNORE) if label != outside]
+    if IGNORE in inside and not (labels == IGNORE).any():
+        inside.remove(IGNORE)
     layers = torch.stack([labels == label for label in inside], 1).to(images.dtype)
     layers = functional.grid_sample(layers, grid, padding_mode="zeros", align_corners=False)
-    best, which = layers.max(dim=1)
-    found = torch.where(best > 0.5, torch.tensor(inside, device=labels.device)[which], outside)
-    swapped = torch.arange(IGNORE + 1, device=labels.device)
-    swapped[: len(order)] = torch.tensor(order, device=labels.device)
-    return warped, torch.where(mirrored[:, None, None], swapped[found], found)
+    found = torch.full_like(layers[:, 0], outside, dtype=torch.int64)
+    for label, layer in zip(inside, layers.unbind(1), strict=True):
+        becomes = torch.where(mirrored, label if label == IGNORE else order[label], label)
+        found = torch.where(layer > 0.5, becomes[:, None, None], found)
+    return warped, found
 
 
 def change_grey(images: torch.Tensor, how: Augmentation, generator: torch.Generator) -> torch.Tensor:

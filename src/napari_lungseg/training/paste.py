@@ -11,7 +11,7 @@ import torch
 from torch.nn import functional
 
 from ..registry import Table
-from .draw import chance, integer, normal, uniform
+from .draw import chance, integer, normal, smooth, uniform
 
 # Grey levels of the CT window (−1024, 600): water 0 HU, tissue 60 HU, air −1000 HU.
 _WATER, _TISSUE, _AIR = 0.63, 0.67, 0.015
@@ -54,7 +54,7 @@ def paste_some(
 def _smooth_field(n: int, size: torch.Size, cells: int, generator: torch.Generator) -> torch.Tensor:
     """(n, 1, y, x) random field of about unit variance, smooth at ``1 / cells`` of the image."""
     field = normal(n, 1, cells, cells, generator=generator)
-    return functional.interpolate(field, size=list(size), mode="bicubic", align_corners=False)
+    return smooth(field, size, align_corners=False)
 
 
 def _soft_ellipse(n: int, size: torch.Size, radii: tuple[float, float], generator: torch.Generator) -> torch.Tensor:
@@ -110,7 +110,8 @@ def paste_opacity(images: torch.Tensor, labels: torch.Tensor, generator: torch.G
     cells = integer(3, 9, generator)
     field = _smooth_field(n, images.shape[-2:], cells, generator)
     threshold = uniform(n, 1, 1, 1, generator=generator) * 1.8 - 0.6
-    lung = functional.avg_pool2d((labels > 0).float()[:, None], 9, stride=1, padding=4)
+    lung = functional.avg_pool2d((labels > 0).float()[:, None], (9, 1), stride=1, padding=(4, 0))
+    lung = functional.avg_pool2d(lung, (1, 9), stride=1, padding=(0, 4))
     strength = 0.6 * uniform(n, 1, 1, 1, generator=generator)
     share = torch.sigmoid((field - threshold) * 4) * lung * strength
     return images + (0.9 - images).clamp(min=0) * share
