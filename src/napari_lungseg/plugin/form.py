@@ -7,9 +7,12 @@ from typing import Any, get_args
 
 from magicgui.widgets import Container, create_widget
 from magicgui.widgets.bases import ValueWidget
+from qtpy.QtWidgets import QDoubleSpinBox
 
 from ..errors import LungSegError
 from ..settings import SettingInfo, fields_of
+
+_DIGITS = 6
 
 
 class SettingsForm:
@@ -75,7 +78,18 @@ def _row(info: SettingInfo) -> ValueWidget[Any]:
         label=f"{label} ({info.unit})" if info.unit else label,
         options=options,
     )
+    if float in (info.annotation, *get_args(info.annotation)):
+        _show_digits(row, info.default)
     return row
+
+
+def _show_digits(row: ValueWidget[Any], default: float | None) -> None:
+    """Room for the digits of small numbers, which would be rounded to two, and steps of their size."""
+    box: Any = row.native
+    if default and abs(default) < 0.1 and isinstance(box, QDoubleSpinBox):
+        box.setDecimals(_DIGITS)
+        box.setStepType(QDoubleSpinBox.StepType.AdaptiveDecimalStepType)
+        row.value = default
 
 
 def _is_number(annotation: Any) -> bool:
