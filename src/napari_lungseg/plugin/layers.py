@@ -114,6 +114,7 @@ def volume_to_layer(volume: Volume) -> LayerTuple:
         "window": volume.window,
         "findings": volume.findings,
         "source": volume.source,
+        "name": volume.name,
     }
     attributes = {**_placement(volume.geometry), "name": volume.name, "metadata": {KEY: stored}, "multiscale": False}
     if volume.unit == "rgb":

@@ -221,26 +221,8 @@ class Snapshot:
             When the layers are of different size, or a label is too large.
         """
         volume = layer_to_volume(self.image)
-        labels, untouched = self.labelled(volume.geometry)
+        labels, untouched = labelled(self.labels, self.painting, volume.geometry)
         return Painted(volume, labels, self.painting.background, untouched, frozenset(self.painting.complete))
-
-    def labelled(self, geometry: Geometry) -> tuple[LabelMap, np.ndarray | None]:
-        """The painted labels and what they are a correction of, in the voxel order of the image's file.
-
-        Parameters
-        ----------
-        geometry : of the image
-        """
-        if self.labels.shape != self.image.shape:
-            raise TrainingDataError(
-                f"Layer {self.labels.name!r} has {_size(self.labels.shape)} voxels, but its image {_size(self.image.shape)}. "
-                "Paint in a layer that was made for this image."
-            )
-        untouched = self.painting.untouched
-        if untouched is not None:
-            standard = untouched if untouched.ndim == 3 else untouched[None]
-            untouched = np.ascontiguousarray(geometry.reorientation().undo(standard))
-        return layer_to_labels(self.labels, geometry), untouched
 
     def has_paint(self) -> bool:
         """Whether anything was painted, or a slice marked as complete."""
@@ -250,7 +232,7 @@ class Snapshot:
         return bool(array.any()) if untouched is None else not np.array_equal(array, untouched)
 
 
-def snapshot(image: Layer, labels: Labels) -> Snapshot:
+def snapshot(image: Layer | LayerFacts, labels: Labels) -> Snapshot:
     """A painted layer and its image as they are now; some 5 ms for 512 × 512 × 150 labels.
 
     Raises
@@ -264,10 +246,38 @@ def snapshot(image: Layer, labels: Labels) -> Snapshot:
     facts = layer_facts(labels)
     stored = {key: dict(value) if isinstance(value, dict) else value for key, value in facts.stored.items()}
     return Snapshot(
-        layer_facts(image),
+        image if isinstance(image, LayerFacts) else layer_facts(image),
         dataclasses.replace(facts, data=np.array(facts.data), stored=stored),
         dataclasses.replace(painting, complete=set(painting.complete)),
     )
+
+
+def labelled(labels: LayerFacts, painting: Painting, geometry: Geometry) -> tuple[LabelMap, np.ndarray | None]:
+    """Painted labels and what they are a correction of, in the voxel order of the image's file.
+
+    Parameters
+    ----------
+    labels, painting : of the painted layer
+    geometry : of the image
+
+    Raises
+    ------
+    InvalidVolumeError
+        For negative labels.
+    TrainingDataError
+        When layer and image are of different size.
+    """
+    turn = geometry.reorientation()
+    shape = geometry.reoriented(turn).shape
+    if (1,) * (3 - len(labels.shape)) + labels.shape != shape:
+        raise TrainingDataError(
+            f"Layer {labels.name!r} has {_size(labels.shape)} voxels, but its image {_size(shape)}. Paint in a layer that "
+            "was made for this image."
+        )
+    untouched = painting.untouched
+    if untouched is not None:
+        untouched = np.ascontiguousarray(turn.undo(untouched.reshape(shape)))
+    return layer_to_labels(labels, geometry), untouched
 
 
 def to_painted(image: Layer, labels: Labels) -> Painted:
