@@ -247,13 +247,15 @@ def test_a_layer_that_cannot_be_saved_does_not_stop_the_others(
     assert len(open_work(session).items) == 1
 
 
+@pytest.mark.parametrize("pause_ms", [0, 500])
 def test_a_removed_layer_and_its_image_are_not_lost(
-    make_recovery: Any, model_viewer: Any, qtbot: Any, folder: Path
+    make_recovery: Any, model_viewer: Any, qtbot: Any, folder: Path, pause_ms: int
 ) -> None:
     recovery = make_recovery()
     image, layer = painted(model_viewer)
     expected = hash_of(layer_facts(image))
     model_viewer.layers.remove(image)
+    qtbot.wait(pause_ms)
     layer.data[0, 0, 0] = 7
     model_viewer.layers.remove(layer)
     qtbot.waitUntil(lambda: not recovery.is_saving and not recovery._waiting, timeout=20_000)

@@ -26,7 +26,7 @@ from ..training.work import Work, WorkItem, iter_open_work, iter_save_work
 from ..training.work_record import ItemRecord
 from .edits import Seen, look_at
 from .jobs import Job, report
-from .layers import layer_facts
+from .layers import LayerFacts, layer_facts
 from .leftovers import Leftover, SessionFolder, discard_for, leftovers, offered_for, prune
 from .painting import image_id, painted_layers
 from .work_layers import Captured, Identity, capture, hash_steps, identify, item_of, layer_of
@@ -67,6 +67,8 @@ class Recovery(QObject):
         self._marked: dict[str, Seen] = {}
         self._stored: dict[str, ItemRecord] = {}
         self._images: dict[str, Identity] = {}
+        # Images that were not looked at yet: theirs may be gone from the viewer when their labels are written.
+        self._unknown: dict[str, LayerFacts] = {}
         self._taken: list[tuple[Leftover, str, frozenset[str]]] = []
         # Captured, to be written by whichever thread comes first.
         self._waiting: dict[str, Captured] = {}
@@ -127,6 +129,8 @@ class Recovery(QObject):
             if not seen.same_as(self._captured.get(image_id(layer))):
                 captured = capture(viewer, layer)
                 self._captured[captured.layer_id] = seen
+                if captured.has_image and captured.image_id not in self._images:
+                    self._unknown[captured.image_id] = captured.shown.image
                 with self._mutex:
                     self._waiting[captured.layer_id] = captured
         self._about = self.describe()
@@ -167,12 +171,11 @@ class Recovery(QObject):
         return errors
 
     def _item(self, captured: Captured) -> WorkItem:
-        image = self._images.get(captured.image_id)
-        if image is None:
-            image = captured.identified()
-            if captured.has_image:
-                self._images[captured.image_id] = image
-        return item_of(captured, image, private=True)
+        image, facts = self._images.get(captured.image_id), self._unknown.get(captured.image_id)
+        if image is None and facts is not None:
+            image = self._images[captured.image_id] = identify(facts)
+        self._unknown.pop(captured.image_id, None)
+        return item_of(captured, image or captured.identified(), private=True)
 
     def _on_saved(self, errors: list[LungSegError]) -> None:
         for error in errors:
