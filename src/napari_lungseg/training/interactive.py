@@ -79,8 +79,9 @@ def iter_learn(
     ----------
     resume : go on from the checkpoint in ``folder``
     """
-    yield Progress(0, 0, "Looking at what is painted …")
+    heard = yield Progress(0, 0, "Looking at what is painted …")
     run = _Run.begin(painted, start, folder, settings)
+    run.hear(heard)
     if resume:
         run.restore()
     for finding in run.findings:
