@@ -154,3 +154,10 @@ class Examples:
 
 def _known(labels: dict[Place, torch.Tensor]) -> dict[Place, torch.Tensor]:
     return {place: array for place, array in labels.items() if bool((array != IGNORE).any())}
+
+
+def spread(places: Sequence[Place]) -> list[Place]:
+    """Places in an order in which the first few already lie everywhere: halves, quarters, eighths …"""
+    bits = max(1, (len(places) - 1).bit_length())
+    reversed_bits = [int(f"{number:0{bits}b}"[::-1], 2) for number in range(2**bits)]
+    return [places[number] for number in reversed_bits if number < len(places)]

@@ -24,7 +24,7 @@ from ..findings import Finding
 from ..models.spec import ModelSpec
 from ..models.weights import save_model
 from ..progress import Progress, drain
-from .examples import Examples, Place
+from .examples import Examples, spread
 from .learner import Learner
 from .painted import Painted, Strokes, check_painted, class_names, count_painted
 from .rounds import PaintSettings, Preview, Ranking, Round, Update
@@ -159,7 +159,7 @@ class _Run:
         images = self.learner.examples.painted
         self.scores = [np.full(len(item.labels.array), np.nan, np.float32) for item in images]
         self.look = next(iter(sorted(self.learner.examples.labels)), None)
-        self._tour = itertools.cycle(_spread(self.learner.examples.places))
+        self._tour = itertools.cycle(spread(self.learner.examples.places))
 
     @property
     def is_over(self) -> bool:
@@ -337,13 +337,6 @@ def _learner(images: Sequence[Painted], start: Start, settings: PaintSettings) -
     fabric = make_fabric(settings.device, settings.precision)
     examples = Examples(images, start.spec.preprocessing, settings.hold_out, settings.seed)
     return Learner(fabric, start, examples, settings)
-
-
-def _spread(places: Sequence[Place]) -> list[Place]:
-    """Places in an order in which the first few already lie everywhere: halves, quarters, eighths …"""
-    bits = max(1, (len(places) - 1).bit_length())
-    reversed_bits = [int(f"{number:0{bits}b}"[::-1], 2) for number in range(2**bits)]
-    return [places[number] for number in reversed_bits if number < len(places)]
 
 
 def memory_mb() -> float:

@@ -15,8 +15,8 @@ from ..segmentation.predict import mirror_order
 from .augment import apply_grid, change_grey, draw_grid
 from .average import WeightAverage
 from .draw import integer, seeded
-from .examples import Examples, Place
-from .losses import IGNORE, DeepSupervision, DiceCrossEntropy
+from .examples import Examples, Place, spread
+from .losses import IGNORE, DeepSupervision, Loss
 from .painted import Strokes
 from .rounds import PaintSettings, Preview
 from .transfer import Start
@@ -27,8 +27,14 @@ if TYPE_CHECKING:
 _DECAY = 0.97
 _CLIP = 2.0
 _WARM_STEPS = 4
-# A network that never learned needs larger steps than one that is only adapted.
-_SCRATCH_RATE = 4.0
+# Largest step size by what the network knows already: all of the classes, none or some of them, nothing at all.
+_RATES = (1e-4, 5e-4, 2e-3)
+# Slices that keep what was known from being forgotten; of each, what the start said is held in memory.
+_ELSEWHERE = 64
+# Around paint that contradicts the start, so many network pixels are free to follow the paint.
+_CONTESTED = 12
+# A pixel whose new class the network is this sure of is no longer pulled to the background.
+_SURE = 0.7
 
 
 class Learner:
@@ -44,19 +50,21 @@ class Learner:
 
     def __init__(self, fabric: Fabric, start: Start, examples: Examples, settings: PaintSettings) -> None:
         self.fabric, self.start, self.examples, self.settings = fabric, start, examples, settings
-        self.rate = settings.learning_rate * (_SCRATCH_RATE if start.scratch else 1)
+        self.rate = settings.learning_rate or suited_rate(start)
         optimiser = torch.optim.AdamW(start.network.parameters(), lr=self.rate, weight_decay=1e-3)
         network = start.network.to(memory_format=torch.channels_last)
         self.network: Any
         self.network, self.optimiser = fabric.setup(network, optimiser)
         self.average = WeightAverage(self.network.module, _DECAY)
         self._origin = copy.deepcopy(self.average.network)
-        self.criterion = DeepSupervision(DiceCrossEntropy())
+        self.criterion = DeepSupervision(ScribbleCrossEntropy())
+        self.new = [label for label in start.spec.names if label not in start.shared]
         self.generator = seeded(settings.seed, device=fabric.device)
         self.order = mirror_order(start.spec.names)
         self.steps = 0
         self._known: dict[Place, torch.Tensor] = {}
         self._queue: list[Place] = []
+        self._elsewhere = spread(examples.places)[:_ELSEWHERE]
         self.divide()
 
     # Paint
@@ -87,9 +95,7 @@ class Learner:
             images, labels, known = self._changed(images, labels, known)
         self._prepare_step()
         scores = self.network(images.to(memory_format=torch.channels_last))
-        loss = self.criterion(scores, labels.long())
-        if known is not None:
-            loss = loss + self.settings.keep * self._kept(_main(scores).float(), known, labels == IGNORE)
+        loss = self.criterion(scores, labels.long()) + self._held_on(_main(scores).float(), known, labels)
         self.fabric.backward(loss)
         self.fabric.clip_gradients(self.network, self.optimiser, max_norm=_CLIP, error_if_nonfinite=False)
         self.optimiser.step()
@@ -109,9 +115,9 @@ class Learner:
             group["lr"] = self.rate * min(1.0, (self.steps + 1) / _WARM_STEPS)
 
     def _next_places(self) -> list[Place]:
-        """Painted slices in turn, shuffled; to hold on to what is known, others too."""
+        """Painted slices in turn, shuffled; and others, so that what is known of them is not forgotten."""
         size = self.settings.batch_size
-        others = size // 4 if self._holds_on else 0
+        others = size // 4 if self.learned else size  # all paint may have been undone
         chosen: list[Place] = []
         while len(chosen) < size - others:
             if not self._queue:
@@ -119,8 +125,7 @@ class Learner:
                 shuffled = torch.randperm(len(places), generator=self.generator, device=self.generator.device)
                 self._queue = [places[i] for i in shuffled.tolist()]
             chosen.append(self._queue.pop())
-        everywhere = self.examples.places
-        return chosen + [everywhere[integer(0, len(everywhere), self.generator)] for _ in range(others)]
+        return chosen + [self._elsewhere[integer(0, len(self._elsewhere), self.generator)] for _ in range(others)]
 
     def _changed(
         self, images: torch.Tensor, labels: torch.Tensor, known: torch.Tensor | None
@@ -145,16 +150,30 @@ class Learner:
             self._known[place] = self.chances([place], self._origin)[0].half()
         return self._known[place]
 
-    def _kept(self, scores: torch.Tensor, known: torch.Tensor, free: torch.Tensor) -> torch.Tensor:
+    def _held_on(self, scores: torch.Tensor, known: torch.Tensor | None, labels: torch.Tensor) -> torch.Tensor:
+        """What it costs to say of unpainted pixels something else than was known of them before."""
+        logs, free = scores.log_softmax(1), labels == IGNORE
+        cost = logs.new_zeros(())
+        if known is not None:
+            free = free & (known.sum(1) > 0.5)  # beyond the image's edge nothing is known
+            cost = cost + self.settings.keep * self._kept(logs, known, free & ~_contested(known, labels))
+            free = free & (known[:, self._others].sum(1) > 0.5)
+        if self.new and self.settings.prior:
+            free = free & (logs.detach()[:, self.new].logsumexp(1).exp() < _SURE)
+            cost = cost - self.settings.prior * _mean(logs[:, 0], free)
+        return cost
+
+    @property
+    def _others(self) -> list[int]:
+        """Classes that the start does not tell from the background, and the background."""
+        return [label for label in range(len(self.order)) if label not in self.start.shared]
+
+    def _kept(self, logs: torch.Tensor, known: torch.Tensor, where: torch.Tensor) -> torch.Tensor:
         """Cross-entropy with what the start said, classes new to it counted as background (arXiv 2002.03718)."""
         shared = sorted(self.start.shared)
-        rest = [label for label in range(scores.shape[1]) if label not in self.start.shared]
-        logs = scores.log_softmax(1)
-        grouped = torch.cat([logs[:, rest].logsumexp(1, keepdim=True), logs[:, shared]], 1)
-        wanted = torch.cat([known[:, rest].sum(1, keepdim=True), known[:, shared]], 1)
-        inside = free & (wanted.sum(1) > 0.5)  # beyond the image's edge nothing is known
-        each = -(wanted * grouped).sum(1)
-        return (each * inside).sum() / inside.sum().clamp(min=1)
+        grouped = torch.cat([logs[:, self._others].logsumexp(1, keepdim=True), logs[:, shared]], 1)
+        wanted = torch.cat([known[:, self._others].sum(1, keepdim=True), known[:, shared]], 1)
+        return _mean(-(wanted * grouped).sum(1), where)
 
     # Judging
 
@@ -223,3 +242,36 @@ def entropy(chances: torch.Tensor) -> torch.Tensor:
 def _main(scores: Any) -> torch.Tensor:
     main: torch.Tensor = scores if isinstance(scores, torch.Tensor) else scores[0]
     return main
+
+
+class ScribbleCrossEntropy(Loss):
+    """Cross-entropy in which every class that is painted counts the same, however much of it is.
+
+    Strokes say little of how large a class is, so an overlap measure such as Dice would learn what they do not mean.
+    """
+
+    def compute(self, scores: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        """See `Loss`."""
+        each = functional.cross_entropy(scores, labels, ignore_index=IGNORE, reduction="none")
+        classes = [label for label in range(scores.shape[1]) if bool((labels == label).any())]
+        return torch.stack([scores.sum() * 0, *(each[labels == label].mean() for label in classes)]).sum() / max(
+            len(classes), 1
+        )
+
+
+def suited_rate(start: Start) -> float:
+    """Largest step size for a network that knows all, some or none of the classes."""
+    if start.scratch:
+        return _RATES[2]
+    return _RATES[0] if set(start.spec.names) == start.shared else _RATES[1]
+
+
+def _contested(known: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    """(n, rows, columns) bool: pixels near paint that says something else than the start did."""
+    wrong = (known.argmax(1) != labels) & (labels != IGNORE)
+    size = 2 * _CONTESTED + 1
+    return functional.max_pool2d(wrong.float()[:, None], size, stride=1, padding=_CONTESTED)[:, 0] > 0
+
+
+def _mean(values: torch.Tensor, where: torch.Tensor) -> torch.Tensor:
+    return (values * where).sum() / where.sum().clamp(min=1)

@@ -23,12 +23,24 @@ class PaintSettings:
 
     seconds: int = setting(0, "Stop by itself after so long; 0: go on until stopped.", unit="s", min=0, max=86_400)
     keep: float = setting(
-        0.1, "How strongly the network holds on to what it knew where nothing is painted; 0: not at all.", min=0, max=10
+        10.0,
+        "How strongly the network holds on to what it knew where nothing is painted; 0: not at all.",
+        min=0,
+        max=100,
     )
     device: str = setting("auto", "Where to train; auto takes the graphics card where there is one.", choices=DEVICES)
     batch_size: int = setting(4, "Slices shown to the network at once.", min=1, max=64, advanced=True)
     steps: int = setting(8, "Steps in a round; new strokes are taken up after each.", min=1, max=1000, advanced=True)
-    learning_rate: float = setting(5e-4, "Size of the steps.", min=1e-6, max=1, advanced=True)
+    learning_rate: float = setting(
+        0.0, "Largest step size; 0: what suits the model it starts from.", min=0, max=1, advanced=True
+    )
+    prior: float = setting(
+        0.5,
+        "How strongly unpainted pixels count as background until a new class is found there.",
+        min=0,
+        max=10,
+        advanced=True,
+    )
     hold_out: float = setting(
         0.15, "Share of the paint that is not learned from, but judges what was learned.", min=0, max=0.5, advanced=True
     )

@@ -1,0 +1,293 @@
+"""Learning from paint with a simulated annotator: Dice on slices that nobody painted, against strokes and seconds.
+
+Usage: ``python benchmarks/interactive.py DATA [--only TASK …] [--methods adapted scratch forest] [--strokes 20]
+[--seeds 0 1 2] [--csv FILE] [--set NAME=VALUE …]``
+
+Tasks: ``lungs-ct`` and ``lungs-xray`` (the test scans; the bundled models have never seen them), ``heart`` (contours of a
+radiotherapy plan) and ``opacity`` (made up, pasted into a real CT). Every fifth slice (every second radiograph) is never
+painted; Dice is over these, per class, pooled over slices, without postprocessing. The annotator paints `--per-turn`
+strokes, then waits for `--turn` seconds of training, looks at some slices, and paints where they are wrong.
+
+``adapted`` starts from the bundled model, ``scratch`` from random weights; ``forest`` is scikit-image's trainable
+segmentation (multiscale features, a random forest) on the strokes that ``scratch`` was given.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import dataclasses
+import json
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from accuracy import cases, load
+from annotator import Annotator
+
+from napari_lungseg import LabelMap, Volume, read
+from napari_lungseg.models.catalog import DEFAULT_MODELS, load_model
+from napari_lungseg.segmentation.predict import SegmentSettings, segment
+from napari_lungseg.training.interactive import iter_learn
+from napari_lungseg.training.painted import BACKGROUND, Painted, Strokes
+from napari_lungseg.training.rounds import PaintSettings, Round, Update
+
+LUNGS = {1: "right lung", 2: "left lung"}
+RAW = SegmentSettings(postprocess=False)
+LEAFED = 16
+SCRATCH = "paint"
+Place = tuple[int, int]
+
+
+@dataclass(frozen=True)
+class Task:
+    """Images in the standard view, their true labels, and which slices are never painted."""
+
+    name: str
+    images: list[Volume]
+    truth: list[np.ndarray]
+    names: dict[int, str]
+    judged: list[Place]
+
+    @property
+    def allowed(self) -> list[Place]:
+        """Slices that may be painted."""
+        judged = set(self.judged)
+        places = [(i, z) for i, array in enumerate(self.truth) for z in range(len(array))]
+        return [place for place in places if place not in judged]
+
+
+def lungs_ct(data: Path, seed: int) -> Task:
+    """The test CT with its lungs."""
+    volume, labels = load(cases(data, "ct", "test")[0])
+    image, truth = volume.reoriented()[0], labels.reoriented()[0].array
+    return Task("lungs-ct", [image], [truth], LUNGS, [(0, z) for z in range(2, len(truth), 5)])
+
+
+def lungs_xray(data: Path, seed: int) -> Task:
+    """Thirty test radiographs with their lungs."""
+    chosen = np.random.default_rng(seed).permutation(len(cases(data, "xray", "test")))[:30]
+    loaded = [load(cases(data, "xray", "test")[i]) for i in chosen]
+    images = [volume.reoriented()[0] for volume, _ in loaded]
+    truth = [labels.reoriented()[0].array for _, labels in loaded]
+    return Task("lungs-xray", images, truth, LUNGS, [(i, 0) for i in range(0, len(images), 2)])
+
+
+def heart(data: Path, seed: int) -> Task:
+    """The test CT with the heart of its radiotherapy plan."""
+    folder = data / "ct"
+    volume = read(folder / "dicom" / "LUNG1-003")[0].load().reoriented()[0]
+    truth = contours(folder / "rtstruct" / "LUNG1-003_RTSTRUCT.dcm", "Heart", volume)
+    return Task("heart", [volume], [truth], {1: "heart"}, [(0, z) for z in range(2, len(truth), 5)])
+
+
+def opacity(data: Path, seed: int) -> Task:
+    """The test CT with consolidations pasted into its lungs: soft-edged blobs of fluid and tissue."""
+    base = lungs_ct(data, seed)
+    image, lungs = base.images[0], base.truth[0] > 0
+    rng = np.random.default_rng(seed)
+    spacing = np.array(image.geometry.spacing)
+    voxels, truth = image.array.astype(np.float32), np.zeros(lungs.shape, np.uint8)
+    grid = np.moveaxis(np.indices(lungs.shape, dtype=np.float32), 0, -1) * spacing.astype(np.float32)
+    inside = np.argwhere(lungs)
+    for centre in inside[rng.choice(len(inside), 7, replace=False)]:
+        radii = rng.uniform(12, 28, 3)
+        ripple = rng.normal(0, 1, (8, 8, 8))
+        distance = np.sqrt((((grid - centre * spacing) / radii) ** 2).sum(-1))
+        near = np.argwhere(distance < 1.6)
+        low, high = near.min(0), near.max(0) + 1
+        part = tuple(slice(a, b) for a, b in zip(low, high, strict=True))
+        from scipy.ndimage import zoom
+
+        wave = zoom(ripple, np.array(voxels[part].shape) / 8, order=3)
+        blob = (distance[part] + 0.15 * wave < 1) & lungs[part]
+        texture = rng.normal(30, 25, blob.shape) + 40 * wave
+        voxels[part] = np.where(blob, texture, voxels[part])
+        truth[part] |= blob.astype(np.uint8)
+    changed = dataclasses.replace(image, array=voxels.round().astype(np.int16))
+    return Task("opacity", [changed], [truth], {1: "opacity"}, base.judged)
+
+
+TASKS = {"lungs-ct": lungs_ct, "lungs-xray": lungs_xray, "heart": heart, "opacity": opacity}
+
+
+def contours(path: Path, name: str, view: Volume) -> np.ndarray:
+    """(z, y, x) mask of a structure of a radiotherapy plan, on the grid of a volume in the standard view."""
+    import pydicom
+    from skimage.draw import polygon2mask
+
+    plan = pydicom.dcmread(path)
+    number = next(roi.ROINumber for roi in plan.StructureSetROISequence if roi.ROIName == name)
+    item = next(roi for roi in plan.ROIContourSequence if roi.ReferencedROINumber == number)
+    geometry = view.geometry
+    mask = np.zeros(geometry.shape, np.uint8)
+    to_index = np.linalg.inv(np.asarray(geometry.direction) * np.asarray(geometry.spacing))
+    for contour in item.ContourSequence:
+        # DICOM points are (x, y, z); ours (z, y, x).
+        points = np.array(contour.ContourData, float).reshape(-1, 3)[:, ::-1]
+        indices = (points - np.asarray(geometry.origin)) @ to_index.T
+        z = round(float(indices[:, 0].mean()))
+        mask[z] ^= polygon2mask(mask.shape[1:], indices[:, 1:]).astype(np.uint8)
+    return mask
+
+
+class Predictor:
+    """A model's labels on some slices of a task, as napari would show them, without postprocessing."""
+
+    def __init__(self, task: Task) -> None:
+        self.task = task
+
+    def labels(self, model: str | Path, places: list[Place]) -> dict[Place, np.ndarray]:
+        """Place → (y, x) labels."""
+        found = {}
+        known = {text: label for label, text in self.task.names.items()}
+        spec = load_model(model).spec
+        lookup = np.zeros(256, np.uint8)
+        for label, text in spec.names.items():
+            lookup[label] = known.get(text, 0)
+        for image in sorted({i for i, _ in places}):
+            chosen = [z for i, z in places if i == image]
+            volume = self.task.images[image]
+            part = dataclasses.replace(volume.geometry, shape=(len(chosen), *volume.geometry.shape[1:]))
+            array = np.ascontiguousarray(np.asarray(volume.array)[chosen])
+            out = segment(dataclasses.replace(volume, array=array, geometry=part), model, settings=RAW).array
+            found |= {(image, z): lookup[labels] for z, labels in zip(chosen, out, strict=True)}
+        return found
+
+
+def dice(task: Task, predicted: dict[Place, np.ndarray]) -> float:
+    """Mean over classes, pooled over the slices that nobody paints."""
+    values = []
+    for label in task.names:
+        both = one = other = 0
+        for image, z in task.judged:
+            found, true = predicted[image, z] == label, task.truth[image][z] == label
+            both, one, other = both + (found & true).sum(), one + found.sum(), other + true.sum()
+        values.append(2 * both / max(one + other, 1))
+    return float(np.mean(values))
+
+
+def learn(task: Task, method: str, seed: int, how: argparse.Namespace) -> Iterator[dict[str, Any]]:
+    """Paint and train in turns; yields one row after each turn, and the strokes with it."""
+    predictor = Predictor(task)
+    annotator = Annotator(task.truth, task.allowed, BACKGROUND, seed)
+    start = DEFAULT_MODELS[task.images[0].modality] if method == "adapted" else how.scratch
+    knows = method == "adapted" and set(task.names.values()) <= set(load_model(start).spec.names.values())
+    began = dice(task, predictor.labels(start, task.judged)) if knows else 0.0
+    yield {"strokes": 0, "seconds": 0.0, "dice": began}
+    if knows:
+        seen = predictor.labels(start, annotator.some_places(LEAFED))
+        annotator.correct(seen, how.per_turn)
+    else:
+        annotator.begin([0, *task.names])
+    settings = dataclasses.replace(PaintSettings(seed=seed), **dict(how.set))
+    painted = [
+        Painted(volume, LabelMap(labels.copy(), volume.geometry, names=task.names))
+        for volume, labels in zip(task.images, annotator.labels, strict=True)
+    ]
+    with tempfile.TemporaryDirectory() as folder:
+        steps = iter_learn(painted, start, Path(folder), settings=settings)
+        model, deadline, update = Path(folder) / "model.safetensors", float(how.turn), None
+        step = next(steps)
+        while True:
+            step, update = steps.send(update), None
+            if not isinstance(step.payload, Round) or step.payload.seconds < deadline:
+                continue
+            row = {"strokes": annotator.strokes, "seconds": step.payload.seconds, "held": step.payload.dice}
+            yield row | {"dice": dice(task, predictor.labels(model, task.judged)), "labels": annotator.labels}
+            if annotator.strokes >= how.strokes and step.payload.seconds >= how.seconds:
+                break
+            deadline = step.payload.seconds + how.turn
+            if annotator.strokes < how.strokes:
+                wanted = min(how.per_turn, how.strokes - annotator.strokes)
+                touched = annotator.correct(predictor.labels(model, annotator.some_places(LEAFED)), wanted)
+                update = Update(strokes=tuple(strokes_of(annotator, touched)))
+        steps.close()
+
+
+def strokes_of(annotator: Annotator, touched: set[Place]) -> Iterator[Strokes]:
+    """What was painted, as the window would send it."""
+    for image in {i for i, _ in touched}:
+        slices = tuple(sorted(z for i, z in touched if i == image))
+        yield Strokes(image, slices, annotator.labels[image][list(slices)].copy())
+
+
+def forest(task: Task, labels: list[np.ndarray], seed: int) -> tuple[float, float]:
+    """Dice and seconds of a random forest on the same strokes (scikit-image's example, its settings)."""
+    from functools import partial
+
+    from skimage.feature import multiscale_basic_features
+    from skimage.future import TrainableSegmenter
+    from sklearn.ensemble import RandomForestClassifier
+
+    began = time.monotonic()
+    features = partial(multiscale_basic_features, intensity=True, edges=False, texture=True, sigma_min=1, sigma_max=16)
+    classifier = RandomForestClassifier(n_estimators=50, n_jobs=-1, max_depth=10, max_samples=0.05, random_state=seed)
+    rows, known = [], []
+    for image, array in enumerate(labels):
+        for z in np.flatnonzero(array.reshape(len(array), -1).any(1)):
+            found = features(np.asarray(task.images[image].array[z], np.float32))
+            rows.append(found[array[z] > 0])
+            known.append(np.where(array[z] == BACKGROUND, 0, array[z])[array[z] > 0])
+    classifier.set_params(max_samples=min(1.0, max(0.05, 500 / sum(map(len, known)))))
+    classifier.fit(np.concatenate(rows), np.concatenate(known))
+    segmenter = TrainableSegmenter(classifier, features)
+    found = {
+        (i, z): segmenter.predict(np.asarray(task.images[i].array[z], np.float32)).astype(np.uint8)
+        for i, z in task.judged
+    }
+    return dice(task, found), time.monotonic() - began
+
+
+def main() -> None:
+    """Run and print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("data", type=Path)
+    parser.add_argument("--only", nargs="+", choices=TASKS, default=list(TASKS))
+    parser.add_argument("--methods", nargs="+", default=["adapted", "scratch", "forest"])
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0])
+    parser.add_argument("--strokes", type=int, default=20)
+    parser.add_argument("--per-turn", type=int, default=2)
+    parser.add_argument("--turn", type=float, default=6.0)
+    parser.add_argument("--seconds", type=float, default=0.0, help="train on after the last stroke until then")
+    parser.add_argument("--scratch", default=SCRATCH)
+    parser.add_argument("--set", nargs="*", default=[], type=lambda text: _setting(text))
+    parser.add_argument("--csv", type=Path)
+    how = parser.parse_args()
+    rows = []
+    for name in how.only:
+        for seed in how.seeds:
+            task = TASKS[name](how.data, seed)
+            for method in (m for m in how.methods if m != "forest"):
+                for row in learn(task, method, seed, how):
+                    labels = row.pop("labels", None)
+                    rows.append({"task": name, "seed": seed, "method": method, **row})
+                    print(json.dumps(rows[-1]), flush=True)
+                    if (
+                        method == "scratch"
+                        and "forest" in how.methods
+                        and labels
+                        and row["strokes"] in (5, 10, how.strokes)
+                    ):
+                        peer, seconds = forest(task, labels, seed)
+                        facts = {"strokes": row["strokes"], "seconds": round(seconds, 1), "dice": peer}
+                        rows.append({"task": name, "seed": seed, "method": "forest", **facts})
+                        print(json.dumps(rows[-1]), flush=True)
+    if how.csv:
+        with how.csv.open("w", newline="") as file:
+            lines = csv.DictWriter(file, ["task", "seed", "method", "strokes", "seconds", "dice", "held"])
+            lines.writeheader()
+            lines.writerows(rows)
+
+
+def _setting(text: str) -> tuple[str, Any]:
+    name, _, value = text.partition("=")
+    return name, json.loads(value)
+
+
+if __name__ == "__main__":
+    main()
