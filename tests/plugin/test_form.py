@@ -20,6 +20,8 @@ class Example:
     share: float = setting(0.25, "How much.", unit="mm", min=0.0, max=1.0)
     kind: str = setting("one", "Which.", choices=("one", "two"))
     wanted: bool = setting(True, "Whether.", advanced=True)
+    small: float = setting(2e-5, "A small number.", min=0.0, max=1.0, advanced=True)
+    nothing: float = setting(0.0, "Nothing at first.", min=0.0, max=1.0, advanced=True)
 
     def __post_init__(self) -> None:
         validate(self)
@@ -33,7 +35,7 @@ def application(qapp: Any) -> None:
 def test_defaults_labels_and_bounds_come_from_the_dataclass() -> None:
     form = SettingsForm(Example)
     assert form.settings == Example()
-    assert [row.name or row.label for row in form.plain] and len(form.plain) == 3 and len(form.advanced) == 1
+    assert [row.name or row.label for row in form.plain] and len(form.plain) == 3 and len(form.advanced) == 3
     count, share, kind = form.plain
     assert (count.min, count.max, count.tooltip) == (1, 9, "How many.")
     assert share.label == "share (mm)" and tuple(kind.choices) == ("one", "two")
@@ -45,6 +47,12 @@ def test_edits_arrive() -> None:
     form.plain[0].value = 7
     form.plain[2].value = "two"
     assert edits[-1] == Example(count=7, kind="two")
+
+
+def test_small_numbers_keep_their_digits() -> None:
+    form = SettingsForm(Example)
+    form.update({"small": 3e-6, "nothing": 5e-4})
+    assert form.settings == Example(small=3e-6, nothing=5e-4)
 
 
 def test_what_no_longer_fits_keeps_its_default() -> None:

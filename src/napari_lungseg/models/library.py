@@ -83,6 +83,23 @@ def import_model(
     return save_model(target, spec, load_file(source), half=False)
 
 
+def save_copy(source: str | Path, target: str | Path) -> Path:
+    """Copy a model file to anywhere; the copy goes by the name of its file.
+
+    Raises
+    ------
+    ModelFileError
+        When the source is no model.
+    WriteError
+        When the disk refuses.
+    """
+    from safetensors.torch import load_file
+
+    path = Path(target)
+    spec = dataclasses.replace(read_spec(source), name=path.stem)
+    return save_model(path, spec, load_file(str(source)), half=False)
+
+
 def _unpacked(packed: Path, folder: Path) -> Path:
     """The model file out of a package that this program exported."""
     with zipfile.ZipFile(packed) as file:

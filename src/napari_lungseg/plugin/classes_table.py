@@ -166,8 +166,10 @@ class ClassesTable(QTableWidget):
             if column == _COLOUR:
                 swatch = QPixmap(_SWATCH, _SWATCH)
                 swatch.fill(QColor(row.colour))
-                # A background would be hidden by the mark of a selected row.
-                item.setIcon(QIcon(swatch))
+                # As an icon, and for selected rows as it is: the mark of a selected row would hide or tint it.
+                icon = QIcon(swatch)
+                icon.addPixmap(swatch, QIcon.Mode.Selected)
+                item.setIcon(icon)
             elif column == _PAINTED:
                 item.setForeground(QBrush(QColor(_FEW)) if row.is_lacking else self.palette().text())
 

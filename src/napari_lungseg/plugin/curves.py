@@ -78,10 +78,10 @@ class Curves(QWidget):
         best = [(each.seconds, each.dice) for each in judged if each.number == self.rounds[-1].best_number]
         for line, points in ((self._loss, losses), (self._dice, dices), (self._best, best)):
             line.set_data([seconds for seconds, _ in points], [value for _, value in points])
-        for axes in self._axes:
-            axes.relim()
-            axes.autoscale_view()
-        self._axes[0].set_ylim(bottom=0)
+        left, right = self._axes
+        left.set_xlim(0, max(1.0, self.rounds[-1].seconds))
+        left.set_ylim(0, 1.1 * max((value for _, value in losses), default=1.0))
+        right.set_ylim(min([0.5, *(each.dice for each in judged if each.dice is not None)]), 1.02)
         self._canvas.draw()
         self.drawn += 1
 
@@ -94,11 +94,11 @@ class Curves(QWidget):
         canvas: Any = FigureCanvasQTAgg(figure)  # type: ignore[no-untyped-call]
         canvas.setFixedHeight(_HEIGHT)
         canvas.setStyleSheet("background: transparent")
-        left = figure.add_axes((0.13, 0.18, 0.74, 0.66))
+        left = figure.add_axes((0.13, 0.24, 0.74, 0.62))
         right = left.twinx()
         self._axes = (left, right)
-        (self._loss,) = left.plot([], [], color=_LOSS, linewidth=1.2)
-        (self._dice,) = right.plot([], [], color=_DICE, linewidth=1.2)
+        (self._loss,) = left.plot([], [], ".-", color=_LOSS, linewidth=1.2, markersize=3)
+        (self._dice,) = right.plot([], [], ".-", color=_DICE, linewidth=1.2, markersize=3)
         (self._best,) = right.plot([], [], "o", color=_DICE, markersize=5)
         plain = self.palette().windowText().color().name()
         for axes, colour, what in ((left, _LOSS, "loss"), (right, _DICE, "Dice")):

@@ -86,7 +86,7 @@ def _row(info: SettingInfo) -> ValueWidget[Any]:
 def _show_digits(row: ValueWidget[Any], default: float | None) -> None:
     """Room for the digits of small numbers, which would be rounded to two, and steps of their size."""
     box: Any = row.native
-    if default and abs(default) < 0.1 and isinstance(box, QDoubleSpinBox):
+    if default is not None and abs(default) < 0.1 and isinstance(box, QDoubleSpinBox):
         box.setDecimals(_DIGITS)
         box.setStepType(QDoubleSpinBox.StepType.AdaptiveDecimalStepType)
         row.value = default

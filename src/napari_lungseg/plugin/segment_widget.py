@@ -41,6 +41,7 @@ from .form import SettingsForm
 from .jobs import Job, report
 from .layers import KEY, check_axes, layer_facts
 from .memory import recall, remember
+from .previews import is_preview
 from .segmenting import Request
 from .shortcuts import KEYS, Shortcuts
 from .tools import ViewTools
@@ -288,15 +289,21 @@ class SegmentWidget(QScrollArea):
         if name:
             self.add_model(Path(name))
 
-    def add_model(self, path: Path) -> None:
-        """Offer a model file beside the bundled ones, and choose it; a file that is no model is told."""
+    def add_model(self, path: Path, told: str = "") -> None:
+        """Offer a model file beside the bundled ones, and choose it; a file that is no model is told.
+
+        Parameters
+        ----------
+        path : of the model file
+        told : what it is called in the list; empty for its own name and the file's
+        """
         try:
             spec = load_model(path).spec
         except LungSegError as error:
             report(error)
             return
         if self._models.findData(str(path)) < 0:
-            self._models.addItem(f"{spec.name} ({path.name})", str(path))
+            self._models.addItem(told or f"{spec.name} ({path.name})", str(path))
         self._models.setCurrentIndex(self._models.findData(str(path)))
 
     # Following the viewer
@@ -306,7 +313,7 @@ class SegmentWidget(QScrollArea):
         with QSignalBlocker(self._images):
             self._images.clear()
             for layer in self.viewer.layers:
-                if isinstance(layer, napari.layers.Image):
+                if isinstance(layer, napari.layers.Image) and not is_preview(layer):
                     self._images.addItem(layer.name, layer)
             if chosen is not None and chosen in self.viewer.layers:
                 self.image = chosen
@@ -314,7 +321,7 @@ class SegmentWidget(QScrollArea):
 
     def _follow_active(self, event: object = None) -> None:
         active = self.viewer.layers.selection.active
-        if isinstance(active, napari.layers.Image) and active in self.viewer.layers:
+        if isinstance(active, napari.layers.Image) and self._images.findText(active.name) >= 0:
             self.image = active
         self._enable()
 

@@ -16,6 +16,10 @@ KEYS: Mapping[str, str] = {
     "mediastinum": "Alt-2",
     "bone": "Alt-3",
     "front": "Alt-0",
+    "train": "Shift-T",
+    "stop": "Shift-S",
+    "complete": "Shift-C",
+    "next slice": "Shift-N",
 }
 
 

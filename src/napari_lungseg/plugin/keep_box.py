@@ -1,0 +1,147 @@
+"""The third part of *Train on painted labels*: using the model, saving it, and saving the work."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from pathlib import Path
+from typing import Any
+
+from napari.utils.notifications import show_info
+from qtpy.QtCore import Signal  # type: ignore[attr-defined]
+from qtpy.QtWidgets import QFileDialog, QGridLayout, QGroupBox, QMessageBox, QPushButton, QWidget
+
+from ..progress import Progress
+from ..training.rounds import Round
+from .jobs import Job
+from .warm import load_torch
+
+_SUFFIX = ".safetensors"
+
+
+class KeepBox(QGroupBox):
+    """Buttons for what was learned and painted.
+
+    Signals
+    -------
+    save_wanted, open_wanted : (`Path`) folder of work to save or open
+
+    Parameters
+    ----------
+    viewer : napari viewer or viewer model
+    parent : owner
+    """
+
+    save_wanted = Signal(object)
+    open_wanted = Signal(object)
+
+    def __init__(self, viewer: Any, parent: QWidget | None = None) -> None:
+        super().__init__("3  Keep", parent)
+        self._viewer = viewer
+        self.model: Path | None = None
+        self.best: Round | None = None
+        layout = QGridLayout(self)
+        self.use_button = _button("Use this model", "Choose it in Segment lungs", self.use)
+        self.save_model_button = _button(
+            "Save model …", "Save it as one file, under a name of yours", self.ask_and_save
+        )
+        told = "Save the painted layers, classes, complete slices and the model in a folder, to go on another day"
+        self.save_button = _button("Save work …", told, self._ask_to_save_work)
+        self.open_button = _button("Open work …", "Open a folder that Save work made", self._ask_to_open_work)
+        for place, button in enumerate((self.use_button, self.save_model_button, self.save_button, self.open_button)):
+            layout.addWidget(button, *divmod(place, 2))
+        self.show_model(None, None)
+
+    def show_model(self, model: Path | None, best: Round | None) -> None:
+        """Offer a model file.
+
+        Parameters
+        ----------
+        model : the best so far, or None while there is none
+        best : the figures of the round that it comes from
+        """
+        self.model, self.best = model, best
+        for button in (self.use_button, self.save_model_button):
+            button.setEnabled(model is not None)
+
+    def use(self) -> None:
+        """Hand the model to the *Segment lungs* widget, which is opened where it is not."""
+        window = getattr(self._viewer, "window", None)
+        if self.model is None or window is None or not self._is_wanted():
+            return
+        dock, widget = window.add_plugin_dock_widget("napari-lungseg", "Segment lungs", tabify=True)
+        widget.add_model(self.model, f"painted {self.model.parent.name}")
+        dock.show()
+        dock.raise_()
+
+    def ask_and_save(self) -> None:
+        """Ask for a file name and save the model there."""
+        if self.model is None or not self._is_wanted():
+            return
+        name, _ = QFileDialog.getSaveFileName(self, "Save the model", f"painted{_SUFFIX}", f"Models (*{_SUFFIX})")
+        if name:
+            self.save_model(Path(name))
+
+    def save_model(self, target: Path) -> None:
+        """Save the model under the name of a file."""
+        source = self.model
+        if source is None:
+            return
+        target = target if target.suffix == _SUFFIX else target.with_name(f"{target.name}{_SUFFIX}")
+        Job(lambda: _copy_steps(source, target), on_result=lambda path: show_info(f"Saved {path.name}."))
+
+    def _is_wanted(self) -> bool:
+        """Whether the model is wanted although nothing that was learned is better than the start."""
+        if self.best is None or self.best.number > 0:
+            return True
+        return agreed(
+            self,
+            "No round was better on the held-out paint than the network before it learned anything. What is kept is "
+            "therefore the start, as it was. Train longer or paint more.\n\nTake it all the same?",
+        )
+
+    def _ask_to_save_work(self) -> None:
+        name, _ = QFileDialog.getSaveFileName(self, "Folder to save the work in", "painted-work")
+        if name:
+            self.save_wanted.emit(Path(name))
+
+    def _ask_to_open_work(self) -> None:
+        name = QFileDialog.getExistingDirectory(self, "Folder of saved work")
+        if name:
+            self.open_wanted.emit(Path(name))
+
+
+def agreed(parent: QWidget, question: str) -> bool:
+    """Ask a question that is answered by Yes or No."""
+    yes, no = QMessageBox.StandardButton.Yes, QMessageBox.StandardButton.No
+    return bool(QMessageBox.question(parent, "Train on painted labels", question, yes | no, no) == yes)
+
+
+def ask_for_image(parent: QWidget, question: str) -> Path | None:
+    """Ask where an image is; None where nobody knows."""
+    box = QMessageBox(QMessageBox.Icon.Question, "Open work", question, parent=parent)
+    file = box.addButton("Choose a file …", QMessageBox.ButtonRole.AcceptRole)
+    folder = box.addButton("Choose a folder …", QMessageBox.ButtonRole.AcceptRole)
+    box.addButton("Leave it out", QMessageBox.ButtonRole.RejectRole)
+    box.exec()
+    if box.clickedButton() is file:
+        name, _ = QFileDialog.getOpenFileName(parent, question)
+    elif box.clickedButton() is folder:
+        name = QFileDialog.getExistingDirectory(parent, question)
+    else:
+        return None
+    return Path(name) if name else None
+
+
+def _copy_steps(source: Path, target: Path) -> Generator[Progress, None, Path]:
+    yield Progress(0, 1, "Saving the model …")
+    load_torch()
+    from ..models.library import save_copy
+
+    return save_copy(source, target)
+
+
+def _button(text: str, told: str, command: Any) -> QPushButton:
+    button = QPushButton(text)
+    button.setToolTip(told)
+    button.clicked.connect(lambda: command())
+    return button

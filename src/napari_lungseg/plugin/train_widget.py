@@ -1,0 +1,348 @@
+"""The *Train on painted labels* widget: a network that learns from a few strokes while painting goes on."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import napari.viewer
+from qtpy.QtCore import QEvent, Qt, QTimer
+from qtpy.QtWidgets import QScrollArea, QVBoxLayout, QWidget
+
+from ..errors import LungSegError, TrainingDataError
+from ..findings import Finding
+from ..models.catalog import load_model
+from ..training.rounds import Ranking, Round
+from ..training.work import Work
+from .jobs import report
+from .keep_box import KeepBox, ask_for_image
+from .layers import KEY
+from .memory import recall, remember
+from .paint_box import PaintBox
+from .painted_run import PaintedRun
+from .places import Pair, classes_of, images_of
+from .recovery import recovery_of
+from .recovery_line import RecoveryLine
+from .shortcuts import Shortcuts
+from .train_box import TrainBox
+from .training_process import TrainingProcess
+from .window import letters_of
+from .work_files import Opening, save_work
+
+_NAME = "train"
+# The process is launched once the window has come to rest with something to learn from.
+_QUIET_MS = 1500
+_WIDTH = 340
+
+
+class TrainWidget(QScrollArea):
+    """Train a network on painted labels, while they are painted.
+
+    Parameters
+    ----------
+    napari_viewer : the viewer it works on
+    process : a `TrainingProcess`, or what stands for it in tests
+    """
+
+    def __init__(self, napari_viewer: napari.viewer.Viewer, process: Any = None) -> None:
+        super().__init__()
+        # napari hands over a stand-in that lives only as long as this widget; paint is kept safe for longer.
+        self.viewer = getattr(napari_viewer, "__wrapped__", napari_viewer)
+        self._closed = False
+        self.run = PaintedRun(self.viewer, TrainingProcess() if process is None else process)
+        self.training = TrainBox()
+        self.paint = PaintBox(self.viewer, self._known_classes)
+        self.keeping = KeepBox(self.viewer)
+        self.recovery = recovery_of(self.viewer)
+        self.recovery.describe = self._about
+        self.offers = RecoveryLine(self.recovery)
+        self._build()
+        self._connect()
+        self._restore()
+        for emitter, callback in self._followed():
+            emitter.connect(callback)
+        self.destroyed.connect(lambda: self.close_down())
+        commands = {
+            "train": self.train_or_pause,
+            "stop": self.run.stop,
+            "complete": self.paint.where.toggle_complete,
+            "next slice": self.paint.where.next_slice,
+        }
+        self.shortcuts = Shortcuts(self.viewer, commands)
+        self._quiet = QTimer(self)
+        self._quiet.setSingleShot(True)
+        self._quiet.setInterval(_QUIET_MS)
+        self._quiet.timeout.connect(self.run.process.start)
+        letters_of(self.viewer)
+        self._pairs_changed()
+        self._advise()
+
+    # Training
+
+    def train(self) -> None:
+        """Begin a training on all images that take part."""
+        if self.run.is_running:
+            return
+        self.paint.classes.finish_typing()
+        if not self.paint.is_painted:
+            report(
+                TrainingDataError(
+                    "Nothing is painted yet. Choose a class, paint a few strokes of it and of the background, and try again."
+                )
+            )
+            return
+        self._remember()
+        self.recovery.save_now()
+        self.training.begin()
+        self.training.curves.clear()
+        self.paint.where.show_scores(())
+        self.keeping.show_model(None, None)
+        self.run.look(self.paint.where.place)
+        try:
+            self.run.begin(self.paint.pairs, self.training.start.start, self.training.form.settings)
+        except (LungSegError, OSError) as error:
+            report(error)
+
+    def pause_or_resume(self) -> None:
+        """Rest; or go on, after a pause or a stop."""
+        if not self.run.is_running:
+            self._go_on()
+        elif self.run.is_paused:
+            self.run.unpause()
+        else:
+            self.run.pause()
+
+    def train_or_pause(self) -> None:
+        """What the key does: begin, rest, or go on."""
+        if self.run.is_running or self._is_resumable:
+            self.pause_or_resume()
+        else:
+            self.train()
+
+    def _go_on(self) -> None:
+        if not self._is_resumable:
+            return
+        self.training.begin()
+        try:
+            self.run.go_on(self.training.form.settings)
+        except (LungSegError, OSError) as error:
+            report(error)
+
+    @property
+    def _is_resumable(self) -> bool:
+        """Whether the last training was stopped, and its layers are still there."""
+        plan = self.run.plan
+        return (
+            self.run.can_resume
+            and plan is not None
+            and all(pair.image in self.viewer.layers and pair.labels in self.viewer.layers for pair in plan.pairs)
+        )
+
+    def _show_round(self, figures: Round) -> None:
+        plan = self.run.plan
+        self.training.show_round(figures, 0 if plan is None else plan.settings.seconds)
+        self.paint.count()
+        if plan is not None:
+            self.keeping.show_model(plan.folder / "model.safetensors", self.run.best)
+
+    def _show_ranking(self, ranking: Ranking) -> None:
+        self.paint.where.show_scores(ranking.scores)
+
+    def _finished(self, model: Path) -> None:
+        best = self.run.best
+        self.keeping.show_model(model, best)
+        self.training.say(_told_of(best))
+
+    def _failed(self, error: Exception) -> None:
+        self.training.say("Training has failed. What was painted is safe.")
+        self.training.tell(str(error))
+        report(error)
+
+    def _run_changed(self) -> None:
+        if self.run.is_paused:
+            self.training.say("Paused. Paint on; Resume takes up what was painted.")
+        elif not self.run.is_running and not self.run.rounds and self.run.error is None:
+            self.training.say("Stopped before anything was learned.")
+        self._enable()
+
+    def _layer_removed(self, event: Any) -> None:
+        """Stop a training whose image or paint is gone."""
+        plan = self.run.plan
+        if self.run.is_running and plan is not None:
+            gone = [pair for pair in plan.pairs if event.value in (pair.image, pair.labels)]
+            if gone:
+                self.run.stop()
+                self.training.tell(f"{event.value.name} was closed, so training has stopped.")
+        self.offers.forget(event.value)
+        self._enable()
+
+    def _layer_inserted(self, event: object = None) -> None:
+        self._advise()
+
+    # Work
+
+    def save_work(self, folder: Path) -> None:
+        """Save painted layers, classes and model in a folder."""
+        try:
+            save_work(self.viewer, folder, dataclasses.replace(self._about(), model=self.keeping.model))
+        except LungSegError as error:
+            report(error)
+
+    def open_work(self, folder: Path) -> None:
+        """Open what `save_work` saved."""
+        Opening(self.viewer, folder, self._ask_for_image, self._opened)
+
+    def _opened(self, work: Work, added: list[Pair]) -> None:
+        for pair in added:
+            self.paint.table.choose(pair.image, pair.labels)
+        self.training.form.update(dataclasses.asdict(work.settings))
+        if work.model is not None:
+            self.training.start.add_file(work.model, "the model of this work")
+            self.keeping.show_model(work.model, None)
+        elif work.start:
+            self.training.start.choose(work.start)
+
+    def _ask_for_image(self, question: str) -> Path | None:
+        return ask_for_image(self, question)
+
+    def _about(self) -> Work:
+        names, colours = classes_of(self.paint.pairs)
+        return Work((), names, colours, None, self.training.start.start, self.training.form.settings)
+
+    # What the parts tell each other
+
+    def _pairs_changed(self) -> None:
+        pairs = self.paint.pairs
+        if pairs:
+            self.training.start.show_for(pairs[0].image.metadata.get(KEY, {}).get("modality", ""))
+            self._quiet.start()
+        self._enable()
+
+    def _moved(self) -> None:
+        plan = self.run.plan
+        place = self.paint.where.place
+        if place is None or plan is None or not self.run.is_running:
+            return
+        image = self.paint.pairs[place[0]].image
+        number = next((number for number, pair in enumerate(plan.pairs) if pair.image is image), None)
+        if number is not None:
+            self.run.look((number, place[1]))
+
+    def _known_classes(self) -> Iterable[str]:
+        """Classes that the model to start from knows."""
+        try:
+            return (
+                ()
+                if self.training.start.is_scratch
+                else tuple(load_model(self.training.start.start).spec.names.values())
+            )
+        except LungSegError:
+            return ()
+
+    def _enable(self) -> None:
+        self.training.enable(
+            running=self.run.is_running,
+            paused=self.run.is_paused,
+            stopping=self.run.is_stopping,
+            ready=bool(self.paint.pairs),
+            resumable=self._is_resumable,
+        )
+        self.paint.table.setEnabled(not self.run.is_running)
+
+    def _advise(self) -> None:
+        """Say what to do next, until a training was begun."""
+        if self.run.plan is not None:
+            return
+        if not images_of(self.viewer):
+            advice = "Open a scan first."
+        elif not self.paint.pairs:
+            advice = "Press New painted labels, or segment the scan and press Correct this result."
+        elif not self.paint.is_painted:
+            advice = "Paint a few strokes of every class, and of the background beside them, in some slices."
+        else:
+            advice = "Press Train, and go on painting while it learns."
+        self.training.say(advice)
+
+    # Building
+
+    def _build(self) -> None:
+        inner = QWidget()
+        layout = QVBoxLayout(inner)
+        for part in (self.offers, self.paint, self.training, self.keeping):
+            layout.addWidget(part)
+        layout.addStretch()
+        self.setWidget(inner)
+        self.setWidgetResizable(True)
+        self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        bar = self.verticalScrollBar()
+        self.setMinimumWidth(max(_WIDTH, inner.minimumSizeHint().width()) + (bar.sizeHint().width() if bar else 0))
+
+    def _connect(self) -> None:
+        run, training = self.run, self.training
+        run.changed.connect(self._run_changed)
+        run.stepped.connect(training.show_step)
+        run.told.connect(lambda finding: training.tell(_text_of(finding)))
+        run.figures.connect(self._show_round)
+        run.ranked.connect(self._show_ranking)
+        run.finished.connect(self._finished)
+        run.failed.connect(self._failed)
+        training.train_button.clicked.connect(lambda: self.train())
+        training.pause_button.clicked.connect(lambda: self.pause_or_resume())
+        training.stop_button.clicked.connect(lambda: run.stop())
+        training.shown.connect(run.previews.show)
+        self.paint.pairs_changed.connect(self._pairs_changed)
+        self.paint.counted.connect(self._advise)
+        self.paint.where.moved.connect(self._moved)
+        self.keeping.save_wanted.connect(self.save_work)
+        self.keeping.open_wanted.connect(self.open_work)
+
+    # Remembering
+
+    def _restore(self) -> None:
+        kept = recall(_NAME)
+        self.training.form.update(kept.get("settings", {}))
+        self.training.start.choose(str(kept.get("start", "")))
+
+    def _remember(self) -> None:
+        remember(_NAME, {"start": self.training.start.start, "settings": self.training.form.values})
+
+    # Leaving
+
+    def changeEvent(self, event: QEvent | None) -> None:  # noqa: N802 (Qt's name)
+        """Let go when napari takes the widget out of its window."""
+        super().changeEvent(event)
+        if event is not None and event.type() == QEvent.Type.ParentChange and self.parent() is None:
+            self.close_down()
+
+    def close_down(self) -> None:
+        """Let go of the viewer: end the training and call nothing back."""
+        if self._closed:
+            return
+        self._closed = True
+        self.run.close_down()
+        self.shortcuts.remove()
+        self.paint.close_down()
+        self.offers.close_down()
+        self.recovery.describe = Work
+        for emitter, callback in self._followed():
+            emitter.disconnect(callback)
+
+    def _followed(self) -> list[tuple[Any, Any]]:
+        events = self.viewer.layers.events
+        return [(events.removed, self._layer_removed), (events.inserted, self._layer_inserted)]
+
+
+def _text_of(finding: Finding) -> str:
+    return finding.message
+
+
+def _told_of(best: Round | None) -> str:
+    """What is kept of a training that has ended."""
+    if best is None:
+        return "Ended. The best model is kept."
+    if best.number == 0:
+        return "Ended. No round was better than the start on the held-out paint, so the start is what is kept."
+    judged = "" if best.dice is None else f", Dice {best.dice:.3f} on held-out paint"
+    return f"Ended. Round {best.number} is kept{judged}."
