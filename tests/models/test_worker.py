@@ -255,23 +255,25 @@ def test_two_updates_are_one_with_the_last_of_every_slice() -> None:
 @pytest.fixture
 def launch(tmp_path: Path) -> Iterator[Callable[..., tuple[subprocess.Popen[bytes], Window]]]:
     """Starts a process and waits until it is ready."""
-    started: list[subprocess.Popen[bytes]] = []
+    started: list[tuple[subprocess.Popen[bytes], Window]] = []
 
     def launch(command: list[str], folder: Path = tmp_path) -> tuple[subprocess.Popen[bytes], Window]:
         log = (tmp_path / "stderr").open("wb")
         pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": log, "bufsize": 0}
         process = subprocess.Popen(command, cwd=folder, **pipes)
         log.close()
-        started.append(process)
         window = Window(os.fdopen(os.dup(process.stdin.fileno()), "wb"), process.stdout)
+        started.append((process, window))
         process.stdin.close()
         assert window.hear().kind == "ready"
         return process, window
 
     yield launch
-    for process in started:
+    for process, window in started:
         process.kill()
         process.wait(10)
+        with suppress(BrokenPipeError):
+            window.orders.close()
         process.stdout.close()
 
 
@@ -316,6 +318,19 @@ def test_what_libraries_print_does_not_reach_the_pipe(launch: Any, tmp_path: Pat
         "by a child",
         "last words",
     ]
+
+
+@pytest.mark.parametrize("chosen", [None, "active"])
+def test_threads_that_wait_do_not_take_the_windows_time(
+    launch: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, chosen: str | None
+) -> None:
+    monkeypatch.delenv("OMP_WAIT_POLICY", raising=False)
+    if chosen:
+        monkeypatch.setenv("OMP_WAIT_POLICY", chosen)
+    process, window = launch(SCRIPT)
+    window.begin("waiting_policy", tmp_path)
+    assert window.hear().content["progress"].message == (chosen or "passive")
+    end_of(process, window)
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="processes have no niceness and no signals there")

@@ -20,7 +20,7 @@ from qtpy.QtCore import QTimer
 from napari_lungseg.errors import TrainingDataError, TrainingProcessError
 from napari_lungseg.plugin.training_process import ARGUMENTS, MODEL_FILE, PATIENCE_MS, TrainingProcess
 from napari_lungseg.training.painted import Strokes
-from napari_lungseg.training.rounds import PaintSettings, Preview, Update
+from napari_lungseg.training.rounds import PaintSettings, Preview, Round, Update
 
 SCRIPT = ("-P", str(Path(fake_training.__file__)))
 # 2 s are promised; a busy machine may take a while to see to it.
@@ -178,12 +178,14 @@ def test_cancelled_it_ends_and_gives_nothing(bench: Bench, paused: bool) -> None
 @pytest.mark.parametrize("start", ["hanging", "previewing"])
 def test_a_step_that_hangs_or_floods_is_cancelled_in_time(bench: Bench, start: str) -> None:
     bench.begun(start)
+    pid = bench.process.process_id
     bench.process.cancel()
     assert bench.until_ended() < WITHIN_S
     assert bench.heard.end == ["ended"]
     bench.begin("describing")
-    bench.until_ended()
-    assert bench.heard.end == ["ended", "finished", "ended"]
+    assert (bench.process.process_id != pid) == (start == "hanging")
+    bench.until(lambda: start != "hanging" or not is_alive(pid))
+    bench.until(lambda: bench.heard.end == ["ended", "finished", "ended"])
 
 
 def test_a_step_that_hangs_is_stopped_in_time_and_the_model_so_far_kept(bench: Bench) -> None:
@@ -437,8 +439,21 @@ def test_cancel_is_heard_while_80_mb_are_on_their_way(bench: Bench) -> None:
     assert bench.heard.end == ["ended"]
 
 
-def test_the_real_process_is_what_is_started() -> None:
+def test_the_real_process_learns_and_is_stopped(bench: Bench) -> None:
+    from napari_lungseg.models.weights import read_spec
     from napari_lungseg.training.interactive import MODEL_NAME
 
     assert ARGUMENTS == ("-P", "-m", "napari_lungseg.training.worker")
     assert f"{MODEL_NAME}.safetensors" == MODEL_FILE
+    settings = PaintSettings(device="cpu", steps=1, batch_size=1)
+    process = TrainingProcess()
+    try:
+        heard = Heard(process)
+        process.begin((make_painted((3, 48, 64)),), "interactive", bench.folder, settings)
+        bench.until(lambda: any(isinstance(step.payload, Round) for step in heard.of("progress")), 200)
+        process.stop()
+        bench.until(lambda: bool(heard.of("ended")))
+    finally:
+        process.close_down()
+    assert heard.end == ["finished", "ended"]
+    assert dict(read_spec(heard.of("finished")[0]).names) == {1: "right lung"}

@@ -73,6 +73,11 @@ def previewing(painted: Sequence[Painted], folder: Path) -> Generator[Progress, 
     (folder / MODEL).touch()
 
 
+def waiting_policy(painted: Sequence[Painted], folder: Path) -> Generator[Progress, Update | None, None]:
+    """Says how threads wait for each other here."""
+    yield Progress(0, 0, os.environ.get("OMP_WAIT_POLICY", ""))
+
+
 def hanging(painted: Sequence[Painted], folder: Path) -> Generator[Progress, Update | None, None]:
     """Answers no more after its first step."""
     yield Progress(1, 0)

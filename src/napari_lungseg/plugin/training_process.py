@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import sys
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -63,10 +63,9 @@ class TrainingProcess(QObject):
         self._number, self._training = 0, False
         self._wish = ""
         self._model, self._older = Path(), 0
-        self._error: Exception | None = None
         self._patience = QTimer(self)
         self._patience.setSingleShot(True)
-        self._patience.timeout.connect(self._kill)
+        self._patience.timeout.connect(self._give_up)
         application = QCoreApplication.instance()
         if application is not None:
             application.aboutToQuit.connect(self.close_down)
@@ -96,16 +95,13 @@ class TrainingProcess(QObject):
         """Launch the process, if it is not running, so that it is ready when training is wanted."""
         if self._process is not None or self._closed:
             return
-        self._parser, self._printed, self._error = Parser(), "", None
+        self._parser, self._printed = Parser(), ""
         self._outbox.clear()
         process = QProcess(self)
         process.setProgram(sys.executable)
         process.setArguments(self._arguments)
-        process.readyReadStandardOutput.connect(self._listen)
-        process.readyReadStandardError.connect(self._overhear)
-        process.bytesWritten.connect(self._send_on)
-        process.finished.connect(self._gone)
-        process.errorOccurred.connect(self._not_started)
+        for signal, slot in self._wires(process):
+            signal.connect(slot)
         self._process = process
         process.start()
 
@@ -192,6 +188,15 @@ class TrainingProcess(QObject):
 
     # What goes to and comes from the process
 
+    def _wires(self, process: QProcess) -> list[tuple[Any, Callable[..., None]]]:
+        return [
+            (process.readyReadStandardOutput, self._listen),
+            (process.readyReadStandardError, self._overhear),
+            (process.bytesWritten, self._send_on),
+            (process.finished, self._gone),
+            (process.errorOccurred, self._not_started),
+        ]
+
     def _send(self, kind: str, **content: Any) -> None:
         self._outbox.append(pack(Message(kind, content)))
         self._send_on()
@@ -207,13 +212,13 @@ class TrainingProcess(QObject):
                 process.write(bytes(piece))
 
     def _listen(self) -> None:
-        if self._process is None or self._error is not None:
+        if self._process is None:
             return
         try:
             messages = self._parser.feed(self._process.readAllStandardOutput().data())
         except Exception as error:  # noqa: BLE001 (whatever is wrong with a message, the process is of no more use)
-            self._error = error
             self._kill()
+            self._end(error=error)
             return
         for message in messages:
             self._take(message)
@@ -252,9 +257,18 @@ class TrainingProcess(QObject):
             self._send("cancel")
             self._end_as_wished()
 
+    def _give_up(self) -> None:
+        self._kill()
+        self._end_as_wished()
+
     def _kill(self) -> None:
-        if self._process is not None:
-            self._process.kill()
+        """Be rid of the process. Nobody waits until it is gone, which takes a while where it holds much memory."""
+        process, self._process, self._ready = self._process, None, False
+        if process is not None:
+            for signal, slot in self._wires(process):
+                signal.disconnect(slot)
+            process.finished.connect(process.deleteLater)
+            process.kill()
 
     def _gone(self, code: int, status: QProcess.ExitStatus) -> None:
         # What it said and printed last was read by now.
@@ -265,7 +279,7 @@ class TrainingProcess(QObject):
             self._end_as_wished()
         else:
             crashed = status == QProcess.ExitStatus.CrashExit
-            self._end(error=self._error or self._explained(code, crashed))
+            self._end(error=self._explained(code, crashed))
 
     def _not_started(self, error: QProcess.ProcessError) -> None:
         if error == QProcess.ProcessError.FailedToStart and self._process is not None:

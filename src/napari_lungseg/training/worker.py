@@ -79,7 +79,12 @@ def load_iter_learn() -> Learn:
 
 
 def step_back() -> None:
-    """Let the window go first at the processor, and last where memory runs out; before any thread is made."""
+    """Let the window go first at the processor, and last where memory runs out; before any thread is made.
+
+    Threads that wait for each other are to sleep, not to spin: whenever the window takes a core, one is late, and the others
+    would burn the time that it needs (90 s for a round instead of 8, on 2 cores that had other work).
+    """
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     if sys.platform == "win32":
         import ctypes
 
