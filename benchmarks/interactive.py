@@ -28,6 +28,7 @@ from typing import Any
 import numpy as np
 from accuracy import cases, load
 from annotator import Annotator
+from scipy.ndimage import zoom
 
 from napari_lungseg import LabelMap, Volume, read
 from napari_lungseg.models.catalog import DEFAULT_MODELS, load_model
@@ -86,27 +87,24 @@ def heart(data: Path, seed: int) -> Task:
 
 
 def opacity(data: Path, seed: int) -> Task:
-    """The test CT with consolidations pasted into its lungs: soft-edged blobs of fluid and tissue."""
+    """The test CT with ground-glass opacities pasted into its lungs: ragged blobs, −450 HU on average, as in COVID-19."""
     base = lungs_ct(data, seed)
     image, lungs = base.images[0], base.truth[0] > 0
     rng = np.random.default_rng(seed)
-    spacing = np.array(image.geometry.spacing)
+    spacing = np.array(image.geometry.spacing, np.float32)
     voxels, truth = image.array.astype(np.float32), np.zeros(lungs.shape, np.uint8)
-    grid = np.moveaxis(np.indices(lungs.shape, dtype=np.float32), 0, -1) * spacing.astype(np.float32)
     inside = np.argwhere(lungs)
-    for centre in inside[rng.choice(len(inside), 7, replace=False)]:
-        radii = rng.uniform(12, 28, 3)
-        ripple = rng.normal(0, 1, (8, 8, 8))
-        distance = np.sqrt((((grid - centre * spacing) / radii) ** 2).sum(-1))
-        near = np.argwhere(distance < 1.6)
-        low, high = near.min(0), near.max(0) + 1
+    for centre in inside[rng.choice(len(inside), 8, replace=False)]:
+        radii = rng.uniform(18, 32, 3)
+        reach = np.ceil(1.6 * radii / spacing).astype(int)
+        low, high = np.maximum(centre - reach, 0), np.minimum(centre + reach + 1, lungs.shape)
         part = tuple(slice(a, b) for a, b in zip(low, high, strict=True))
-        from scipy.ndimage import zoom
-
-        wave = zoom(ripple, np.array(voxels[part].shape) / 8, order=3)
-        blob = (distance[part] + 0.15 * wave < 1) & lungs[part]
-        texture = rng.normal(30, 25, blob.shape) + 40 * wave
-        voxels[part] = np.where(blob, texture, voxels[part])
+        steps = [(np.arange(a, b) - c) * s / r for a, b, c, s, r in zip(low, high, centre, spacing, radii, strict=True)]
+        distance = np.sqrt(sum(step**2 for step in np.meshgrid(*steps, indexing="ij")))
+        wave = zoom(rng.normal(0, 1, (8, 8, 8)), np.array(distance.shape) / 8, order=3)
+        blob = (distance + 0.15 * wave < 1) & lungs[part]
+        haze = rng.normal(-450, 40, blob.shape) + 60 * wave
+        voxels[part] = np.where(blob, np.maximum(voxels[part], haze), voxels[part])
         truth[part] |= blob.astype(np.uint8)
     changed = dataclasses.replace(image, array=voxels.round().astype(np.int16))
     return Task("opacity", [changed], [truth], {1: "opacity"}, base.judged)

@@ -104,8 +104,8 @@ class Examples:
         labels = torch.tensor([int(c) for c in classes], dtype=torch.uint8)[which]
         return torch.where(most > _COVERED, labels, IGNORE).to(torch.uint8)
 
-    def divided(self) -> tuple[dict[Place, torch.Tensor], dict[Place, torch.Tensor]]:
-        """Labels to learn from, and labels held out, by squares chosen at random but always the same.
+    def divided(self) -> tuple[dict[Place, torch.Tensor], dict[Place, torch.Tensor], int]:
+        """Labels to learn from, labels held out, and in how many squares; by squares chosen at random but always the same.
 
         Of a class with fewer than two squares nothing is held out, and nothing at all while little is painted.
         """
@@ -119,13 +119,13 @@ class Examples:
                         if label != IGNORE:
                             squares.setdefault(label, []).append((place, row, column))
         if not self.hold_out or any(len(found) < 2 for found in squares.values()):
-            return learned, {}
+            return learned, {}, 0
         chosen = {square for found in squares.values() for square in found if self._is_held(square)}
         for place, row, column in chosen:
             part = (slice(row, row + _TILE), slice(column, column + _TILE))
             held[place][part] = learned[place][part]
             learned[place][part] = IGNORE
-        return _known(learned), _known(held)
+        return _known(learned), _known(held), len(chosen)
 
     def _is_held(self, square: tuple[Place, int, int]) -> bool:
         (image, z), row, column = square
