@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 from fake_process import FakeProcess
-from napari.layers import Labels
+from napari.layers import Image, Labels
 from qtpy.QtCore import QPoint, Qt
 from qtpy.QtWidgets import QLineEdit
 from tiny_model import save_tiny
@@ -251,24 +251,29 @@ def test_previews_are_shown_in_layers_of_their_own(
     layer = layer_of(trainer)
     before = layer.data.copy()
     assert model_viewer.layers.selection.active is layer, "who paints paints on"
-    image, preview, unsure, top = model_viewer.layers
-    assert top is layer and is_preview(preview) and is_preview(unsure) and not is_preview(image)
+    image, preview, top = model_viewer.layers
+    assert top is layer and is_preview(preview) and not is_preview(image)
     found = np.zeros(SHAPE[1:], np.uint8)
     found[3:9] = 1
     process.tell_preview(0, 3, found)
     assert np.array_equal(preview.data[3], found) and np.count_nonzero(preview.data) == found.sum()
     assert np.array_equal(layer.data, before) and not preview.editable
     assert preview.name == f"{image.name} – preview" and np.allclose(preview.get_color(1), layer.get_color(1))
-    assert preview.visible and not unsure.visible and (unsure.data[3] == 128).all()
     trainer.training.uncertainty.click()
+    (unsure,) = [each for each in model_viewer.layers if isinstance(each, Image) and is_preview(each)]
+    assert (unsure.data[3] == 128).all() and np.count_nonzero(unsure.data) == unsure.data[3].size
+    process.tell_preview(0, 2, found)
+    assert unsure.visible and (unsure.data[2] == 128).all() and model_viewer.layers.selection.active is layer
     trainer.training.preview.click()
-    assert unsure.visible and not preview.visible
+    trainer.training.uncertainty.click()
+    assert not unsure.visible and not preview.visible
+    trainer.training.preview.click()
     model_viewer.layers.remove(preview)
     process.tell_preview(0, 4, found)  # whoever removed it did not want it
     assert preview not in model_viewer.layers
     process.finish()
     press_train(trainer, process, qtbot)
-    assert len([each for each in model_viewer.layers if is_preview(each)]) == 2 and unsure not in model_viewer.layers
+    assert len([each for each in model_viewer.layers if is_preview(each)]) == 1 and unsure not in model_viewer.layers
 
 
 def test_previews_are_no_images_to_train_on(trainer: Any, process: FakeProcess, qtbot: Any) -> None:

@@ -104,6 +104,7 @@ def test_paint_train_pause_paint_resume_stop_use_save_and_reload(
 ) -> None:
     widget, layer = trainer, layer_of(trainer)
     viewer.dims.set_current_step(0, 5)
+    widget.training.uncertainty.setChecked(True)
     train(widget, qtbot)
     unsure = next(each for each in viewer.layers if isinstance(each, Image) and is_preview(each))
     qtbot.waitUntil(lambda: bool(unsure.data[5].any()), timeout=PATIENCE_MS)

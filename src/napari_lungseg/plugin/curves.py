@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Generator
+from importlib import import_module
 from typing import Any
 
 from qtpy.QtCore import QTimer
 from qtpy.QtGui import QShowEvent
 from qtpy.QtWidgets import QVBoxLayout, QWidget
 
+from ..progress import Progress
 from ..training.rounds import Round
+from .jobs import Job
 
 # Drawing takes some 30 ms of the window's time.
 REDRAW_MS = 1000
 _LOSS, _DICE = "#E69F00", "#56B4E9"
 _HEIGHT = 150
+_CANVAS = "matplotlib.backends.backend_qtagg"
 
 
 class Curves(QWidget):
@@ -33,6 +39,7 @@ class Curves(QWidget):
         self._dice: Any = None
         self._best: Any = None
         self._stale = False
+        self._job: Job | None = None
         self._pause = QTimer(self)
         self._pause.setSingleShot(True)
         self._pause.setInterval(REDRAW_MS)
@@ -41,6 +48,11 @@ class Curves(QWidget):
         self._layout.setContentsMargins(0, 0, 0, 0)
         self.setToolTip("Loss (orange) and Dice on the paint that is held out (blue), over seconds of learning")
         self.setVisible(False)
+
+    def warm(self) -> None:
+        """Import matplotlib in the background, for which the window would have to wait most of a second."""
+        if _CANVAS not in sys.modules and self._job is None:
+            self._job = Job(_import_steps, on_end=self._draw_if_stale)
 
     def add(self, figures: Round) -> None:
         """Take in the figures of a round."""
@@ -56,6 +68,11 @@ class Curves(QWidget):
         self._stale = False
         self.setVisible(False)
 
+    def close_down(self) -> None:
+        """Wait for nothing more."""
+        if self._job is not None:
+            self._job.detach()
+
     def showEvent(self, event: QShowEvent | None) -> None:  # noqa: N802 (Qt's name)
         """Catch up with what was not drawn while nobody could see it."""
         super().showEvent(event)
@@ -63,6 +80,9 @@ class Curves(QWidget):
 
     def _draw_if_stale(self) -> None:
         if not self._stale or not self.isVisible():
+            return
+        if _CANVAS not in sys.modules:
+            self.warm()
             return
         self._stale = False
         self._draw()
@@ -110,3 +130,8 @@ class Curves(QWidget):
         left.tick_params(axis="x", colors=plain)
         left.set_xlabel("s", color=plain, fontsize=7, labelpad=0)
         return canvas
+
+
+def _import_steps() -> Generator[Progress, None, None]:
+    yield Progress(0, 1, "Loading matplotlib …")
+    import_module(_CANVAS)

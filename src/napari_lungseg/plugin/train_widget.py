@@ -75,6 +75,7 @@ class TrainWidget(QScrollArea):
         self._quiet.setSingleShot(True)
         self._quiet.setInterval(_QUIET_MS)
         self._quiet.timeout.connect(self.run.process.start)
+        self._quiet.timeout.connect(self.training.curves.warm)
         letters_of(self.viewer)
         self._pairs_changed()
         self._advise()
@@ -324,6 +325,7 @@ class TrainWidget(QScrollArea):
         self.run.close_down()
         self.shortcuts.remove()
         self.paint.close_down()
+        self.training.curves.close_down()
         self.offers.close_down()
         self.recovery.describe = Work
         for emitter, callback in self._followed():
