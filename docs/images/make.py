@@ -1,21 +1,42 @@
-"""Make the pictures of the documentation: the phantom, segmented by the bundled models, in the whole napari window.
+"""Make the pictures of the documentation: the phantom, segmented and painted on, in the whole napari window.
 
 Usage: ``python tools/with_display.py python docs/images/make.py``
 """
 
 from __future__ import annotations
 
+import dataclasses
+import os
+import tempfile
 from pathlib import Path
 from typing import Any
 
 import napari
+import numpy as np
 from napari.layers import Labels
 from qtpy.QtCore import QEventLoop, QTimer
 
 from napari_lungseg.phantom import thorax_ct, thorax_xray
 from napari_lungseg.plugin.opening import add_item
+from napari_lungseg.training.rounds import PaintSettings
 
 HERE = Path(__file__).parent
+ROUNDS = 12
+# Slice → label (1 heart, 100 background) and both ends of each stroke.
+STROKES = {
+    z: [
+        (1, (62, 190), (112, 140)),
+        (1, (58, 170), (72, 208)),
+        (1, (92, 126), (118, 150)),
+        (100, (60, 128), (120, 118)),
+        (100, (80, 80), (130, 80)),
+        (100, (105, 208), (132, 180)),
+        (100, (138, 163), (160, 140)),
+        (100, (30, 130), (32, 180)),
+    ]
+    for z in (36, 42)
+}
+SHOWN = 39
 
 
 def wait(milliseconds: int) -> None:
@@ -35,8 +56,52 @@ def segment(viewer: Any, widget: Any) -> Labels:
     return widget.result
 
 
+def train(viewer: Any, widget: Any) -> None:
+    """Paint the heart and what is not the heart in two slices, and train until a few rounds are over."""
+    widget.paint.new_button.click()
+    widget.paint.classes.renamed.emit(1, "heart")
+    widget.paint.classes.finish_typing()
+    layer = widget.paint.pairs[0].labels
+    layer.brush_size = 7
+    for z, marked in STROKES.items():
+        viewer.dims.set_current_step(0, z)
+        for label, (row, column), (last_row, last_column) in marked:
+            for share in np.linspace(0, 1, 30):
+                place = (z, row + share * (last_row - row), column + share * (last_column - column))
+                layer.paint(tuple(round(value) for value in place), label)
+    viewer.dims.set_current_step(0, SHOWN)
+    wait(1000)
+    widget.training.form.update(dataclasses.asdict(PaintSettings()))
+    widget.training.train_button.click()
+    while widget.run.is_running and (not widget.run.rounds or widget.run.rounds[-1].number < ROUNDS):
+        wait(50)
+
+
 def main() -> None:
-    """Write ``segment-ct.png`` and ``segment-xray.png`` beside this file."""
+    """Write ``segment-ct.png``, ``segment-xray.png`` and ``train.png`` beside this file."""
+    with tempfile.TemporaryDirectory() as folder:
+        for variable in ("LUNGSEG_RECOVERY", "LUNGSEG_PAINTED"):
+            os.environ[variable] = folder
+        picture_segmenting()
+        picture_training()
+
+
+def picture_training() -> None:
+    """``train.png``"""
+    viewer = napari.Viewer()
+    viewer.window.resize(1400, 960)
+    volume, _ = thorax_ct(shape=(96, 256, 288))
+    add_item(viewer, volume).contrast_limits = (-160, 240)
+    _, widget = viewer.window.add_plugin_dock_widget("napari-lungseg", "Train on painted labels")
+    train(viewer, widget)
+    viewer.reset_view()
+    wait(500)
+    viewer.screenshot(str(HERE / "train.png"), canvas_only=False, flash=False)
+    viewer.close()
+
+
+def picture_segmenting() -> None:
+    """``segment-ct.png`` and ``segment-xray.png``"""
     viewer = napari.Viewer()
     viewer.window.resize(1400, 860)
     _, widget = viewer.window.add_plugin_dock_widget("napari-lungseg", "Segment lungs")
