@@ -386,11 +386,11 @@ def test_next_goes_where_painting_is_worth_most(
     begin(trainer, process, qtbot)
     nan = float("nan")
     process.tell_ranking([nan, 3.0, 99.0, 7.0, 8.0, nan])  # slice 2 is painted
-    for expected in (4, 3, 1, 4):
+    for expected in (4, 3, 1, 2, 4):  # what is painted comes last
         trainer.paint.where.next_button.click()
         assert model_viewer.dims.current_step[0] == expected
     painting_of(layer_of(trainer)).complete.add(4)
-    for expected in (3, 1, 3):
+    for expected in (3, 1, 2, 3):
         trainer.paint.where.next_button.click()
         assert model_viewer.dims.current_step[0] == expected, "complete slices need no more paint"
 
@@ -429,6 +429,7 @@ def test_radiographs_are_pairs_of_one_slice(
         model_viewer.layers.selection.active = image
         trainer.paint.new_button.click()
     assert [pair.image.name for pair in trainer.paint.pairs] == ["one", "two"]
+    assert [pair.image.visible for pair in trainer.paint.pairs] == [False, True], "one does not cover the other"
     second = trainer.paint.pairs[1].labels
     paint(second, 0, 1)
     model_viewer.layers.selection.active = second
@@ -445,6 +446,11 @@ def test_radiographs_are_pairs_of_one_slice(
     trainer.paint.where.next_button.click()
     one, two = trainer.paint.pairs
     assert one.image.visible and not two.image.visible and model_viewer.layers.selection.active is one.labels
+    shown = {layer.name: layer.visible for layer in model_viewer.layers if is_preview(layer)}
+    assert shown == {"one – preview": True, "two – preview": False}
+    bar = trainer.paint.where.bar
+    bar.resize(204, 20)
+    assert [bar.place_at(x) for x in (0, 99, 101, 104, 203)] == [(0, 0), (0, 0), None, (1, 0), (1, 0)]
 
 
 # Keeping

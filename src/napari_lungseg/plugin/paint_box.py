@@ -17,7 +17,7 @@ from .classes_table import ClassesTable, ClassRow
 from .jobs import report
 from .painting import BACKGROUND_COLOUR, begin_painting, name_classes, painting_of
 from .pairs import PairsTable
-from .places import Pair, active_image, active_pair, active_result, classes_of, image_under
+from .places import Pair, active_image, active_pair, active_result, classes_of, image_under, show_only
 from .tally import Tallies
 from .where_panel import WherePanel
 
@@ -138,6 +138,7 @@ class PaintBox(QGroupBox):
 
     def _take_part(self, image: Any, layer: Labels) -> None:
         self.table.choose(image, layer)
+        show_only(self.pairs, Pair(image, layer))
         self.count()
         self._viewer.layers.selection.active = layer
         layer.brush_size = _BRUSH

@@ -174,6 +174,7 @@ class PaintedRun(QObject):
         if self._job is not None:
             self._job.detach()
         self.is_running = False
+        self.previews.let_go()
         self.process.close_down()
 
     # Beginning

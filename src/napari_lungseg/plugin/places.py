@@ -115,12 +115,17 @@ def place_on_screen(viewer: Any, pairs: Sequence[Pair]) -> Place | None:
     return None if pair is None or index is None else (pairs.index(pair), index)
 
 
-def go_to(viewer: Any, pairs: Sequence[Pair], place: Place) -> None:
-    """Show a slice, ready to be painted; of several images the others are hidden where they would cover it."""
-    pair, layer = pairs[place[0]], pairs[place[0]].labels
+def show_only(pairs: Sequence[Pair], pair: Pair) -> None:
+    """Of several images that take part, hide those that would cover this one."""
     if len(pairs) > 1:
         for other in pairs:
-            other.image.visible = other.labels.visible = other is pair
+            other.image.visible = other.labels.visible = other.image is pair.image
+
+
+def go_to(viewer: Any, pairs: Sequence[Pair], place: Place) -> None:
+    """Show a slice, ready to be painted."""
+    layer = pairs[place[0]].labels
+    show_only(pairs, pairs[place[0]])
     viewer.layers.selection.active = layer
     if layer.ndim == 2:
         return

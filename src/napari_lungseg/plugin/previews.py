@@ -53,6 +53,8 @@ class Previews:
         self.remove()
         self._images, self._classes = dict(images), (names, colours)
         self._levels = {number: np.zeros(_shape(image), np.uint8) for number, image in images.items()}
+        for image in self._images.values():
+            image.events.visible.connect(self._follow)
         self.show(*self._shown)
 
     def show(self, labels: bool, uncertainty: bool) -> None:
@@ -64,9 +66,13 @@ class Previews:
             self._unsure = {
                 n: self._add(image, _unsure_on(image, self._levels[n])) for n, image in self._images.items()
             }
-        for layers, visible in ((self._labels, labels), (self._unsure, uncertainty)):
-            for layer in layers.values():
-                layer.visible = visible
+        self._follow()
+
+    def _follow(self, event: object = None) -> None:
+        """Show layers that are wanted, and only those of images that are shown."""
+        for layers, wanted in zip((self._labels, self._unsure), self._shown, strict=True):
+            for number, layer in layers.items():
+                layer.visible = wanted and self._images[number].visible
 
     def name_classes(self, names: Mapping[int, str], colours: Mapping[int, str]) -> None:
         """Take over names and colours of classes."""
@@ -90,11 +96,17 @@ class Previews:
                 layer.refresh(extent=False, thumbnail=False)
 
     def remove(self) -> None:
-        """Take the layers out of the viewer."""
-        for layer in (*self._labels.values(), *self._unsure.values()):
-            if layer in self._viewer.layers:
-                self._viewer.layers.remove(layer)
+        """Take all previews out of the viewer, those of a widget that was closed too."""
+        for layer in [layer for layer in self._viewer.layers if is_preview(layer)]:
+            self._viewer.layers.remove(layer)
+        self.let_go()
         self._labels, self._unsure = {}, {}
+
+    def let_go(self) -> None:
+        """Follow the images no more."""
+        for image in self._images.values():
+            image.events.visible.disconnect(self._follow)
+        self._images = {}
 
     def _add(self, image: Any, layer: Any) -> Any:
         """Add a layer just above its image, and leave the active layer what it is: somebody may paint in it."""

@@ -16,8 +16,9 @@ Place = tuple[int, int]
 PAINTED, COMPLETE, UNCERTAIN = "#56B4E9", "#009E73", "#E69F00"
 _EMPTY, _CURRENT = "#5a626c", "#ffffff"
 _HEIGHT = 22
-# Empty columns between two images.
+# Empty columns between two images; a few slices are drawn several columns wide, so that the gap stays narrow.
 _GAP = 2
+_COLUMNS = 100
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,14 +39,14 @@ class ImageSlices:
 
 
 def next_place(images: Sequence[ImageSlices], skipped: frozenset[Place] = frozenset()) -> Place | None:
-    """The slice with the highest score of those that are neither painted nor complete nor skipped."""
-    best, found = -np.inf, None
-    for number, image in enumerate(images):
-        for z, score in enumerate(image.scores):
-            done = image.painted[z] or image.complete[z] or (number, z) in skipped
-            if not done and not np.isnan(score) and score > best:
-                best, found = float(score), (number, z)
-    return found
+    """The slice with the highest score of those that are not complete nor skipped; one that is painted only if all are."""
+    found = [
+        (not image.painted[z], float(score), (number, z))
+        for number, image in enumerate(images)
+        for z, score in enumerate(image.scores)
+        if not image.complete[z] and (number, z) not in skipped and not np.isnan(score)
+    ]
+    return max(found, key=lambda entry: entry[:2])[-1] if found else None
 
 
 class SliceBar(QWidget):
@@ -66,6 +67,7 @@ class SliceBar(QWidget):
         super().__init__(parent)
         self._images: tuple[ImageSlices, ...] = ()
         self._places: list[Place | None] = []
+        self._wide = 1
         self._current: Place | None = None
         self._picture: QImage | None = None
         self.setFixedHeight(_HEIGHT)
@@ -85,9 +87,10 @@ class SliceBar(QWidget):
         """Show what holds now."""
         self._images = tuple(images)
         self._places = []
+        self._wide = max(1, _COLUMNS // max(1, sum(len(image.painted) for image in images)))
         for number, image in enumerate(images):
             gap: list[Place | None] = [None] * _GAP if number else []
-            self._places += [*gap, *((number, z) for z in range(len(image.painted)))]
+            self._places += [*gap, *((number, z) for z in range(len(image.painted)) for _ in range(self._wide))]
         self._picture = None
         self.update()
 
@@ -155,7 +158,7 @@ class SliceBar(QWidget):
 
     def _frame(self, index: int) -> QRect:
         left = index * self.width() // len(self._places)
-        right = max(left + 3, (index + 1) * self.width() // len(self._places))
+        right = max(left + 3, (index + self._wide) * self.width() // len(self._places))
         return QRect(min(left, self.width() - 3), 0, right - left - 1, self.height() - 1)
 
     # The mouse

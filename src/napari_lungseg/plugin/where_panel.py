@@ -88,7 +88,7 @@ class WherePanel(QWidget):
             self._offered.clear()
             place = next_place(self.bar.images)
         if place is None:
-            show_info("Every slice that the network has looked at is painted or complete.")
+            show_info("Every slice that the network has looked at is complete.")
             return
         self._offered.add(place)
         go_to(self._viewer, self._pairs(), place)
