@@ -19,8 +19,11 @@ if TYPE_CHECKING:
     from .models.catalog import list_models, load_model
     from .progress import Progress
     from .segmentation.predict import SegmentSettings, iter_segment, segment
+    from .training.interactive import train_painted
     from .training.loop import train
+    from .training.painted import Painted
     from .training.recipe import TrainSettings
+    from .training.rounds import PaintSettings
     from .volume import Geometry, LabelMap, Volume
 
     __version__: str
@@ -31,6 +34,8 @@ _ORIGINS = {
     "Geometry": "volume",
     "LabelMap": "volume",
     "LungSegError": "errors",
+    "PaintSettings": "training.rounds",
+    "Painted": "training.painted",
     "Progress": "progress",
     "SegmentSettings": "segmentation.predict",
     "Table": "analysis.table",
@@ -45,6 +50,7 @@ _ORIGINS = {
     "read": "io",
     "segment": "segmentation.predict",
     "train": "training.loop",
+    "train_painted": "training.interactive",
     "write": "io",
 }
 
@@ -54,6 +60,8 @@ __all__ = [
     "Geometry",
     "LabelMap",
     "LungSegError",
+    "PaintSettings",
+    "Painted",
     "Progress",
     "SegmentSettings",
     "Table",
@@ -69,6 +77,7 @@ __all__ = [
     "read",
     "segment",
     "train",
+    "train_painted",
     "write",
 ]
 

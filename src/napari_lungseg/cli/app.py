@@ -9,7 +9,7 @@ from cyclopts import App, Group, Parameter
 
 from ..analysis.evaluation import EvaluateSettings
 from ..segmentation.predict import SegmentSettings
-from . import models, show, training
+from . import models, painting, show, training
 from .data import data
 from .flags import flags_of, settings_from
 
@@ -214,6 +214,7 @@ def measure(
 app.command(data)
 data.command(training.prepare)
 app.command(training.train)
+app.command(painting.train_painted)
 app.command(training.recipes)
 
 

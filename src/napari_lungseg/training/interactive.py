@@ -24,10 +24,13 @@ from ..findings import Finding
 from ..models.spec import ModelSpec
 from ..models.weights import save_model
 from ..progress import Progress, drain
+from ..volume import LabelMap, Volume
 from .examples import Examples, spread
 from .learner import Learner
+from .losses import IGNORE
 from .painted import Painted, Strokes, check_painted, class_names, count_painted
-from .rounds import PaintSettings, Preview, Ranking, Round, Update
+from .painted_pairs import bundled_start, painted_pair
+from .rounds import UNATTENDED_S, PaintSettings, Preview, Ranking, Round, Update
 from .run import RunFolder
 from .start import make_fabric
 from .transfer import Start, start_from
@@ -41,22 +44,26 @@ Steps = Generator[Progress, "Update | None", Path]
 
 
 def train_painted(
-    painted: Sequence[Painted],
-    start: str,
-    folder: str | Path,
+    painted: Sequence[Painted | tuple[Volume, LabelMap]],
+    start: str | Path | None = None,
+    out: str | Path = "lungseg-painted",
     *,
-    settings: PaintSettings,
+    settings: PaintSettings | None = None,
+    resume: bool = False,
     progress: Callable[[Progress], object] | None = None,
 ) -> Path:
     """Learn from paint for as long as the settings say.
 
     Parameters
     ----------
-    painted : images and what was painted on them
-    start : name or path of a model; or name of a recipe, whose network begins with random weights
-    folder : of the model file and of what it takes to go on
-    settings : with ``seconds`` above 0
-    progress : called after every step
+    painted : images and what was painted on them: `Painted`, or an image and its labels, of which 0 is not painted and
+        100 (`BACKGROUND`) is painted background
+    start : name or path of a model; or name of a recipe, whose network begins with random weights; None: the bundled model
+        of the images' modality
+    out : folder of the model file and of what it takes to go on
+    settings : with ``seconds`` above 0; a minute with the usual ones if omitted
+    resume : go on from the checkpoint in ``out``, for what is left of the seconds
+    progress : called after every step; its payload is a `Round` after each round
 
     Returns
     -------
@@ -65,9 +72,15 @@ def train_painted(
     Raises
     ------
     TrainingDataError
-        When nothing can be learned from what is painted.
+        When nothing can be learned from what is painted, or it would never end.
     """
-    return drain(iter_learn(painted, start, Path(folder), settings=settings), progress)
+    how = settings or PaintSettings(seconds=UNATTENDED_S)
+    if not how.seconds:
+        raise TrainingDataError("With 0 seconds this would never end; say how long to learn (seconds=60).")
+    items = [item if isinstance(item, Painted) else painted_pair(*item) for item in painted]
+    return drain(
+        iter_learn(items, str(start or bundled_start(items)), Path(out), settings=how, resume=resume), progress
+    )
 
 
 def iter_learn(
@@ -214,7 +227,7 @@ class _Run:
         """The held-out paint has changed, and with it what the best weights are worth."""
         with self.timed():
             if self._best_weights:
-                network = copy.deepcopy(self.learner.average.network)
+                network = copy.deepcopy(self.learner.mean)
                 network.load_state_dict(self._best_weights)
                 self.best = self.learner.dice(network)
             else:
@@ -223,11 +236,13 @@ class _Run:
     # What comes of it
 
     def keep_if_best(self) -> None:
-        """Keep the weights unless others judged the held-out paint better."""
+        """Keep the newest weights, which have seen most paint, unless they are clearly worse than the best so far."""
+        self.learner.settle()
         self.dice = self.learner.dice()
-        if self.best is not None and self.dice is not None and self.dice < self.best:
+        if self.best is not None and self.dice is not None and self.dice < self.best - self.learner.error_of(self.best):
             return
-        self.best, self.best_number = self.dice, self.number
+        known = [dice for dice in (self.best, self.dice) if dice is not None]
+        self.best, self.best_number = max(known, default=None), self.number
         self._best_weights = self._weights()
         save_model(self.folder.model, self._spec(), self._best_weights)
 
@@ -259,7 +274,7 @@ class _Run:
         )
 
     def _weights(self) -> dict[str, torch.Tensor]:
-        return {name: tensor.detach().clone() for name, tensor in self.learner.average.network.state_dict().items()}
+        return {name: tensor.detach().clone() for name, tensor in self.learner.mean.state_dict().items()}
 
     def _spec(self) -> ModelSpec:
         spec = self.learner.start.spec
@@ -270,7 +285,11 @@ class _Run:
             "rounds": self.number,
             "seconds": round(self.seconds, 1),
             "settings": dataclasses.asdict(self.settings),
-            "held_out": {"dice": None if self.dice is None else round(self.dice, 4)},
+            "held_out": {
+                "dice": _rounded(self.dice),
+                "dice_before": _rounded(self.history[0].dice if self.history else self.dice),
+                "pixels": sum(int((labels != IGNORE).sum()) for labels in self.learner.held.values()),
+            },
         }
         return dataclasses.replace(spec, training={**spec.training, **record})
 
@@ -337,6 +356,10 @@ def _learner(images: Sequence[Painted], start: Start, settings: PaintSettings) -
     fabric = make_fabric(settings.device, settings.precision)
     examples = Examples(images, start.spec.preprocessing, settings.hold_out, settings.seed)
     return Learner(fabric, start, examples, settings)
+
+
+def _rounded(dice: float | None) -> float | None:
+    return None if dice is None else round(dice, 4)
 
 
 def memory_mb() -> float:

@@ -10,6 +10,9 @@ from ..segmentation.devices import DEVICES, PRECISIONS
 from ..settings import setting, validate
 from .painted import Strokes
 
+UNATTENDED_S = 60
+"""How long to learn where nobody is there to stop it, and nothing else was asked for."""
+
 
 @dataclass(frozen=True)
 class PaintSettings:
@@ -80,7 +83,8 @@ class Round:
     seconds : of learning so far, pauses left out
     loss : mean of the round's steps; None for round 0
     dice : mean over the painted classes on the paint that was held out; None where too little is painted to hold any out
-    best, best_number : of the round whose weights are kept
+    best : highest Dice so far
+    best_number : round whose weights are kept: the newest that is not clearly worse than the best
     pixels : known pixels learned from
     memory_mb : of the process that learns
     device : that it learns on
