@@ -178,10 +178,10 @@ def test_only_what_differs_from_a_result_counts(make_trainer: Callable[[], Any],
     model_viewer.add_layer(result)
     trainer = make_trainer()
     assert trainer.paint.pairs == [] and trainer.paint.correct_button.isEnabled()
+    paint(result, 1, 0, slice(5, 10), slice(4, 12))  # erased: 5 × 8 of the right lung
     trainer.paint.correct_button.click()
     assert layer_of(trainer) is result
-    assert amounts(trainer) == {"right lung": (0, 0), "left lung": (0, 0), "background": (0, 0)}
-    paint(result, 1, 0, slice(5, 10), slice(4, 12))  # erased: 5 × 8 of the right lung
+    assert amounts(trainer) == {"right lung": (0, 0), "left lung": (0, 0), "background": (40, 1)}
     paint(result, 1, 2, slice(30, 33), slice(30, 35))
     trainer.paint.count()
     assert amounts(trainer) == {"right lung": (0, 0), "left lung": (15, 1), "background": (40, 1)}

@@ -14,6 +14,7 @@ from ..progress import Progress
 from ..volume import Geometry, LabelMap, Modality, Volume
 from .fetching import fetch_steps
 from .layers import KEY, LayerFacts, labels_to_layer, layer_to_volume
+from .painting import UNTOUCHED
 from .warm import load_torch
 
 
@@ -99,6 +100,8 @@ def result_layer(request: Request, labels: LabelMap) -> Labels:
     attributes["name"] = f"{facts.name} – lungs"
     stored = attributes["metadata"][KEY]
     stored |= {"result_of": request.target, "edited": False, "record": {**stored["record"], "image": facts.name}}
+    # What a person changes before saying that it is a correction counts, too.
+    stored[UNTOUCHED] = data.copy()
     layer = Layer.create(data, attributes, kind)
     # What a correction of it is compared with; napari announces a stroke only when it is too late to copy.
     stored["untouched"] = np.array(layer.data)
