@@ -62,7 +62,7 @@ class PaintBox(QGroupBox):
         self._rest.setInterval(_REST_MS)
         self._rest.timeout.connect(self.count)
         self.table.changed.connect(self._follow_pairs)
-        self.where.completed.connect(self.count)
+        self.where.count_wanted.connect(self.count)
         self.classes.chosen.connect(self.paint_with)
         self.classes.renamed.connect(lambda label, name: self._name({label: name}, {}))
         self.classes.recoloured.connect(lambda label, colour: self._name({}, {label: colour}))
@@ -77,8 +77,8 @@ class PaintBox(QGroupBox):
 
     @property
     def is_painted(self) -> bool:
-        """Whether anything is known of any image."""
-        return any(self._tallies.of(pair.labels).painted.any() for pair in self.pairs)
+        """Whether anything was known of any image when it was last counted."""
+        return any(self._tallies.known(pair.labels).painted.any() for pair in self.pairs)
 
     # What a person does
 

@@ -51,6 +51,11 @@ class Tallies:
     def __init__(self) -> None:
         self._kept: WeakKeyDictionary[Labels, tuple[Seen, Tally]] = WeakKeyDictionary()
 
+    def known(self, layer: Labels) -> Tally:
+        """What was known of a painted layer when it was last counted; counts it where it never was."""
+        kept = self._kept.get(layer)
+        return self.of(layer) if kept is None else kept[1]
+
     def of(self, layer: Labels) -> Tally:
         """What is known of a painted layer now; some 5 ms for a large stack, and 2 ms for each slice that changed.
 

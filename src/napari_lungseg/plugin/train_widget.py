@@ -87,6 +87,7 @@ class TrainWidget(QScrollArea):
         if self.run.is_running:
             return
         self.paint.classes.finish_typing()
+        self.paint.count()
         if not self.paint.is_painted:
             report(
                 TrainingDataError(

@@ -22,7 +22,7 @@ class WherePanel(QWidget):
 
     Signals
     -------
-    completed : a slice was marked as complete, or no longer is
+    count_wanted : a slice was marked as complete, or it matters which are painted
     moved : another slice may be on screen
 
     Parameters
@@ -33,7 +33,7 @@ class WherePanel(QWidget):
     parent : owner
     """
 
-    completed = Signal()
+    count_wanted = Signal()
     moved = Signal()
 
     def __init__(
@@ -75,14 +75,14 @@ class WherePanel(QWidget):
             show_info("No single slice of a painted image is on screen.")
             return
         painting.complete ^= {place[1]}
-        self.completed.emit()
+        self.count_wanted.emit()
 
     def next_slice(self) -> None:
         """Go to the slice that is worth painting most, of those that were not offered yet."""
         if not any(np.isfinite(scores).any() for scores in self._scores):
             show_info("Where to paint next is known once the network has looked at some slices: press Train.")
             return
-        self.show_slices()
+        self.count_wanted.emit()
         place = next_place(self.bar.images, frozenset(self._offered))
         if place is None:
             self._offered.clear()
@@ -101,10 +101,10 @@ class WherePanel(QWidget):
         self.show_slices()
 
     def show_slices(self) -> None:
-        """Show what is painted now."""
+        """Show what is painted, as it was last counted."""
         slices = []
         for number, pair in enumerate(self._pairs()):
-            tally = self._tallies.of(pair.labels)
+            tally = self._tallies.known(pair.labels)
             fits = number < len(self._scores) and len(self._scores[number]) == len(tally.complete)
             scores = self._scores[number] if fits else np.full(len(tally.complete), np.nan)
             slices.append(ImageSlices(pair.image.name, tally.painted.copy(), tally.complete.copy(), scores))
