@@ -1,7 +1,7 @@
 """Learning from paint with a simulated annotator: Dice on slices that nobody painted, against strokes and seconds.
 
 Usage: ``python benchmarks/interactive.py DATA [--only TASK …] [--methods adapted scratch forest] [--strokes 20]
-[--seeds 0 1 2] [--csv FILE] [--set NAME=VALUE …]``
+[--seeds 0 1 2] [--csv FILE] [--plot PNG] [--set NAME=VALUE …]``; with ``--from-csv FILE …`` instead of DATA it only draws.
 
 Tasks: ``lungs-ct`` and ``lungs-xray`` (the test scans; the bundled models have never seen them), ``heart`` (contours of a
 radiotherapy plan) and ``opacity`` (made up, pasted into a real CT). Every fifth slice (every second radiograph) is never
@@ -20,7 +20,7 @@ import dataclasses
 import json
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -159,14 +159,20 @@ class Predictor:
 
 def dice(task: Task, predicted: dict[Place, np.ndarray]) -> float:
     """Mean over classes, pooled over the slices that nobody paints."""
-    values = []
-    for label in task.names:
-        both = one = other = 0
-        for image, z in task.judged:
-            found, true = predicted[image, z] == label, task.truth[image][z] == label
-            both, one, other = both + (found & true).sum(), one + found.sum(), other + true.sum()
-        values.append(2 * both / max(one + other, 1))
-    return float(np.mean(values))
+    return float(np.mean([_overlap(task, predicted, lambda array, k=label: array == k) for label in task.names]))
+
+
+def figures(task: Task, predicted: dict[Place, np.ndarray]) -> dict[str, float]:
+    """Dice as above, and of all classes as one (a forest knows no sides)."""
+    return {"dice": dice(task, predicted), "as_one": _overlap(task, predicted, lambda array: array > 0)}
+
+
+def _overlap(task: Task, predicted: dict[Place, np.ndarray], choose: Callable[[np.ndarray], np.ndarray]) -> float:
+    both = one = other = 0
+    for image, z in task.judged:
+        found, true = choose(predicted[image, z]), choose(task.truth[image][z])
+        both, one, other = both + (found & true).sum(), one + found.sum(), other + true.sum()
+    return float(2 * both / max(one + other, 1))
 
 
 def learn(task: Task, method: str, seed: int, how: argparse.Namespace) -> Iterator[dict[str, Any]]:
@@ -175,8 +181,8 @@ def learn(task: Task, method: str, seed: int, how: argparse.Namespace) -> Iterat
     annotator = Annotator(task.truth, task.allowed, BACKGROUND, seed)
     start = DEFAULT_MODELS[task.images[0].modality] if method == "adapted" else how.scratch
     knows = method == "adapted" and set(task.names.values()) <= set(load_model(start).spec.names.values())
-    began = dice(task, predictor.labels(start, task.judged)) if knows else 0.0
-    yield {"strokes": 0, "seconds": 0.0, "dice": began}
+    began = figures(task, predictor.labels(start, task.judged)) if knows else {"dice": 0.0, "as_one": 0.0}
+    yield {"strokes": 0, "seconds": 0.0, **began}
     if knows:
         seen = predictor.labels(start, annotator.some_places(LEAFED))
         annotator.correct(seen, how.per_turn)
@@ -196,7 +202,7 @@ def learn(task: Task, method: str, seed: int, how: argparse.Namespace) -> Iterat
             if not isinstance(step.payload, Round) or step.payload.seconds < deadline:
                 continue
             row = {"strokes": annotator.strokes, "seconds": step.payload.seconds, "held": step.payload.dice}
-            yield row | {"dice": dice(task, predictor.labels(model, task.judged)), "labels": annotator.labels}
+            yield row | figures(task, predictor.labels(model, task.judged)) | {"labels": annotator.labels}
             if annotator.strokes >= how.strokes and step.payload.seconds >= how.seconds:
                 break
             deadline = step.payload.seconds + how.turn
@@ -214,8 +220,8 @@ def strokes_of(annotator: Annotator, touched: set[Place]) -> Iterator[Strokes]:
         yield Strokes(image, slices, annotator.labels[image][list(slices)].copy())
 
 
-def forest(task: Task, labels: list[np.ndarray], seed: int) -> tuple[float, float]:
-    """Dice and seconds of a random forest on the same strokes (scikit-image's example, its settings)."""
+def forest(task: Task, labels: list[np.ndarray], seed: int) -> dict[str, float]:
+    """Figures of a random forest on the same strokes (scikit-image's example, its settings)."""
     from functools import partial
 
     from skimage.feature import multiscale_basic_features
@@ -238,13 +244,15 @@ def forest(task: Task, labels: list[np.ndarray], seed: int) -> tuple[float, floa
         (i, z): segmenter.predict(np.asarray(task.images[i].array[z], np.float32)).astype(np.uint8)
         for i, z in task.judged
     }
-    return dice(task, found), time.monotonic() - began
+    return {"seconds": round(time.monotonic() - began, 1), **figures(task, found)}
 
 
 def main() -> None:
     """Run and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("data", type=Path)
+    parser.add_argument("data", type=Path, nargs="?")
+    parser.add_argument("--from-csv", type=Path, nargs="+")
+    parser.add_argument("--plot", type=Path)
     parser.add_argument("--only", nargs="+", choices=TASKS, default=list(TASKS))
     parser.add_argument("--methods", nargs="+", default=["adapted", "scratch", "forest"])
     parser.add_argument("--seeds", nargs="+", type=int, default=[0])
@@ -256,30 +264,62 @@ def main() -> None:
     parser.add_argument("--set", nargs="*", default=[], type=lambda text: _setting(text))
     parser.add_argument("--csv", type=Path)
     how = parser.parse_args()
-    rows = []
-    for name in how.only:
-        for seed in how.seeds:
-            task = TASKS[name](how.data, seed)
-            for method in (m for m in how.methods if m != "forest"):
-                for row in learn(task, method, seed, how):
-                    labels = row.pop("labels", None)
-                    rows.append({"task": name, "seed": seed, "method": method, **row})
-                    print(json.dumps(rows[-1]), flush=True)
-                    if (
-                        method == "scratch"
-                        and "forest" in how.methods
-                        and labels
-                        and row["strokes"] in (5, 10, how.strokes)
-                    ):
-                        peer, seconds = forest(task, labels, seed)
-                        facts = {"strokes": row["strokes"], "seconds": round(seconds, 1), "dice": peer}
-                        rows.append({"task": name, "seed": seed, "method": "forest", **facts})
-                        print(json.dumps(rows[-1]), flush=True)
+    rows = read_rows(how.from_csv) if how.from_csv else list(measured(how))
+    if how.plot:
+        draw(rows, how.plot)
     if how.csv:
         with how.csv.open("w", newline="") as file:
-            lines = csv.DictWriter(file, ["task", "seed", "method", "strokes", "seconds", "dice", "held"])
+            lines = csv.DictWriter(file, ["task", "seed", "method", "strokes", "seconds", "dice", "as_one", "held"])
             lines.writeheader()
             lines.writerows(rows)
+
+
+def measured(how: argparse.Namespace) -> Iterator[dict[str, Any]]:
+    """Every row, printed as it comes."""
+    for name, seed in ((name, seed) for name in how.only for seed in how.seeds):
+        task = TASKS[name](how.data, seed)
+        for method in (m for m in how.methods if m != "forest"):
+            for row in learn(task, method, seed, how):
+                labels = row.pop("labels", None)
+                yield told({"task": name, "seed": seed, "method": method, **row})
+                if method == "scratch" and "forest" in how.methods and labels and row["strokes"] in (10, how.strokes):
+                    facts = {"strokes": row["strokes"], **forest(task, labels, seed)}
+                    yield told({"task": name, "seed": seed, "method": "forest", **facts})
+
+
+def told(row: dict[str, Any]) -> dict[str, Any]:
+    """The row, printed."""
+    print(json.dumps(row), flush=True)
+    return row
+
+
+def read_rows(files: list[Path]) -> list[dict[str, Any]]:
+    """Rows of earlier runs."""
+    rows = []
+    for path in files:
+        with path.open(newline="") as file:
+            rows += [
+                {**row, "strokes": int(row["strokes"]), "dice": float(row["dice"])} for row in csv.DictReader(file)
+            ]
+    return rows
+
+
+def draw(rows: list[dict[str, Any]], path: Path) -> None:
+    """Dice against strokes, one panel a task."""
+    from matplotlib.figure import Figure
+
+    names = [name for name in TASKS if any(row["task"] == name for row in rows)]
+    figure = Figure(figsize=(3.6 * len(names), 3.4), layout="constrained")
+    for axes, name in zip(np.atleast_1d(figure.subplots(1, len(names))), names, strict=True):
+        for method in ("adapted", "scratch", "forest"):
+            for seed in sorted({str(row["seed"]) for row in rows}):
+                line = [r for r in rows if (r["task"], r["method"], str(r["seed"])) == (name, method, seed)]
+                if line:
+                    colour = {"adapted": "#0072B2", "scratch": "#D55E00", "forest": "#009E73"}[method]
+                    axes.plot([r["strokes"] for r in line], [r["dice"] for r in line], ".-", color=colour, label=method)
+        axes.set(title=name, xlabel="strokes", ylabel="Dice, slices not painted")
+        axes.legend(frameon=False)
+    figure.savefig(path, dpi=100)
 
 
 def _setting(text: str) -> tuple[str, Any]:

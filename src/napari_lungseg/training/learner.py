@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 _DECAY = 0.97
 _CLIP = 2.0
 _WARM_STEPS = 4
+# After three times so many steps they are half as large: what is learned late is detail.
+_SLOWER = 40
 # Largest step size by what the network knows already: all of the classes, none or some of them, nothing at all.
 _RATES = (1e-4, 5e-4, 2e-3)
 # Slices that keep what was known from being forgotten; of each, what the start said is held in memory.
@@ -125,7 +127,7 @@ class Learner:
                 if isinstance(module, nn.modules.batchnorm._BatchNorm):
                     module.eval()
         for group in self.optimiser.param_groups:
-            group["lr"] = self.rate * min(1.0, (self.steps + 1) / _WARM_STEPS)
+            group["lr"] = self.rate * min(1.0, (self.steps + 1) / _WARM_STEPS) / (1 + self.steps / _SLOWER) ** 0.5
 
     def _next_places(self) -> list[Place]:
         """Painted slices in turn, shuffled; and others, so that what is known of them is not forgotten."""
