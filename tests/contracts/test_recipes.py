@@ -24,7 +24,7 @@ PUBLISHED = {
 
 
 def test_the_published_systems_and_ours_are_there() -> None:
-    assert {*PUBLISHED, "lungs-ct", "lungs-xray", "interactive"} == set(RECIPES)
+    assert {*PUBLISHED, "lungs-ct", "lungs-xray", "interactive", "paint"} == set(RECIPES)
 
 
 @pytest.mark.parametrize("recipe", RECIPES.values(), ids=RECIPES)
