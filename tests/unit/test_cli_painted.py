@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import shutil
 import signal
 from collections.abc import Callable, Iterator
 from itertools import count
@@ -128,7 +129,8 @@ def test_machines_are_told_the_same(lungseg, scan, tmp_path: Path) -> None:
     told = json.loads(outcome.out)
     assert told["painted"]["background"] == {"label": 0, "pixels": 1890, "slices": 3}
     assert told["painted"]["plate"]["label"] == PLATE
-    assert 0 <= told["dice_before"] <= told["dice"] <= 1 and told["pixels"] > 0
+    held = told["held_out"]
+    assert 0 <= held["dice_before"] <= held["dice"] <= 1 and held["pixels"] > 0
     assert 0 <= told["round"] <= told["rounds"] and not told["stopped"]
     assert told["model"].endswith("m.safetensors") and told["start"] == str(scan.start)
 
@@ -375,6 +377,12 @@ def test_several_images_have_their_own_slices_and_untouched_segmentations(scan) 
     assert [len(item.complete) for item in both] == [SHAPE[0]] * 2
     with pytest.raises(LungSegError, match="--edited-from is given 1 times for 2 images"):
         gather(pairs, dataclasses.replace(options, edited_from=(scan.labels,)))
+
+
+def test_what_holds_for_several_images_is_told_once(scan, tmp_path: Path) -> None:
+    bare = shutil.copy(scan.image, tmp_path / "bare.nii.gz")  # without what was written beside it
+    inputs = gather((bare, scan.labels, bare, scan.labels), Options(start_from=str(scan.start)))
+    assert [finding.code for finding in inputs.findings].count("modality-inferred") == 1
 
 
 def test_complete_slices_are_those_of_the_standard_view(scan) -> None:

@@ -70,7 +70,8 @@ def gather(paths: Sequence[Path], options: Options) -> Inputs:
         start, settings = "", PaintSettings()
     painted = [renamed(item, names_in(options.names or ())) for item in painted]
     start = options.start_from or start or bundled_start(painted)
-    return Inputs(painted, start, settings, findings + unnamed(painted, _known_to(start)))
+    findings += unnamed(painted, _known_to(start))
+    return Inputs(painted, start, settings, list(dict.fromkeys(findings)))  # what holds for several images is told once
 
 
 def names_in(texts: Sequence[str]) -> dict[int, str]:

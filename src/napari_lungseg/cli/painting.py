@@ -221,7 +221,12 @@ class _Training:
             paint = {name: {"label": label, **record["painted"][str(label)]} for label, name in _classes(spec)}
             show.for_machines(
                 {"model": str(out), "start": start, "stopped": stopped, "round": record["rounds"]}
-                | {"rounds": None if self.last is None else self.last.number, **last, "painted": paint, **held}
+                | {
+                    "rounds": None if self.last is None else self.last.number,
+                    **last,
+                    "painted": paint,
+                    "held_out": held,
+                }
                 | {"findings": show.finding_records(self.findings)}
             )
             return
