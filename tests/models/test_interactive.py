@@ -160,6 +160,7 @@ def test_classes_of_the_same_name_keep_their_weights_whatever_their_label(tmp_pa
     assert torch.equal(own[key][3], learned[key][1])
     assert torch.equal(own[key][5], learned[key][2])
     assert torch.equal(own[key][0], learned[key][0])
+    assert not own[key][1].any()
     assert own["segmentation_head.0.bias"][1] < own["segmentation_head.0.bias"][[0, 3, 5]].min()
     assert all(torch.equal(own[name], learned[name]) for name in own if "segmentation_head" not in name)
 

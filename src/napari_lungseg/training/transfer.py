@@ -148,7 +148,8 @@ def _class_tensors(spec: ModelSpec) -> set[str]:
 
 
 def _by_class(own: torch.Tensor, learned: torch.Tensor, rows: Mapping[int, int]) -> torch.Tensor:
-    made = own.clone() * 0.1 if own.ndim > 1 else torch.full_like(own, _NEW_CLASS_LOGIT)
+    # Not at random: what the seed draws may be what the model's own classes grew from, and find the same.
+    made = torch.zeros_like(own) if own.ndim > 1 else torch.full_like(own, _NEW_CLASS_LOGIT)
     for label, row in rows.items():
         made[label] = learned[row]
     return made
