@@ -133,6 +133,7 @@ def measure(volume: Volume, seconds: float) -> None:
     for name, late in phases:
         print(told(name, late))
     print(f"first round {first_round:.1f} s after Train was pressed; {rounds} rounds in {learned:.0f} s")
+    widget.close_down()
     widget.recovery.close()
     viewer.close()
 
