@@ -82,7 +82,8 @@ class Round:
     number : counted from 0, which is the network before it learned anything
     seconds : of learning so far, pauses left out
     loss : mean of the round's steps; None for round 0
-    dice : mean over the painted classes on the paint that was held out; None where too little is painted to hold any out
+    dice : mean over the painted classes on the paint that was held out, on all of it while too little is
+        painted to hold any out; None where nothing is painted
     best : highest Dice so far
     best_number : round whose weights are kept: the newest that is not clearly worse than the best
     pixels : known pixels learned from
