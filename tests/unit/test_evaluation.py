@@ -13,7 +13,7 @@ from command_line import SHAPE, quick_runner, rows_of, save_untrained
 from napari_lungseg import EvaluateSettings, evaluate_cases
 from napari_lungseg.analysis.cuts import cut_of
 from napari_lungseg.analysis.pairing import case_name, images_of, pair_files
-from napari_lungseg.analysis.pairs import Both, Pair, alike, pairs_of_files
+from napari_lungseg.analysis.pairs import Both, Pair, alike, pairs_of_files, read_labels
 from napari_lungseg.analysis.report import page_of
 from napari_lungseg.errors import IncompatibleModelError, LungSegError, ReadError
 from napari_lungseg.io import write
@@ -276,6 +276,19 @@ def test_a_model_is_evaluated_on_the_part_asked_for(lungseg, tmp_path):
     assert missing.code == 2
     assert "it has test, train" in missing.err
     assert len(missing.err.strip().splitlines()) == 1
+
+
+def test_one_case_in_detail(lungseg, folders, tmp_path):
+    files = (folders[0] / "b-labels.nii.gz", folders[1] / "b_mask.nrrd")
+    rows, where = tmp_path / "rows.csv", tmp_path / "where.nii.gz"
+    done = lungseg("evaluate", *files, "--slices", rows, "--disagreement", where)
+    assert done.code == 0 and "dice" in done.out and str(where) in done.err
+    assert len(rows_of(rows)) == SHAPE[0] * 3 and {"slice", "position_mm", "differing_mm2"} <= set(rows_of(rows)[0])
+    found = read_labels(where)
+    assert set(np.unique(found.array)) <= {0, 1, 2, 3} and found.array.any() and found.names[1].startswith("only")
+    assert lungseg("evaluate", *folders, "--slices", rows).code == 2
+    refused = lungseg("evaluate", *files, "--disagreement", files[1])
+    assert refused.code == 2 and "never overwritten" in refused.err
 
 
 def test_too_few_and_too_many_paths_are_refused(lungseg, folders):

@@ -91,7 +91,7 @@ def iter_evaluate_cases(
     for number, (name, case) in enumerate(_unique(cases).items()):
         try:
             both = yield from _opened(case, name, number, len(cases))
-            both = _on_one_grid(both, settings)
+            both = on_one_grid(both, settings)
             tables[name] = _compared(both, settings)
         except LungSegError as error:
             failed[name] = str(error)
@@ -139,7 +139,8 @@ def _opened(case: Pair, name: str, number: int, total: int) -> Generator[Progres
         steps.close()
 
 
-def _on_one_grid(both: Both, settings: EvaluateSettings) -> Both:
+def on_one_grid(both: Both, settings: EvaluateSettings) -> Both:
+    """Both with the prediction on the reference's grid, where that is wanted and needed."""
     predicted, reference = both.predicted, both.reference
     if settings.resample and not predicted.geometry.same_grid(reference.geometry):
         return dataclasses.replace(both, predicted=resample_labels(predicted, reference.geometry))

@@ -255,7 +255,7 @@ def evaluate(predicted: LabelMap, reference: LabelMap, *, tolerance: float = NSD
     InvalidVolumeError
         When the grids differ; the message describes both.
     """
-    geometry = _common_grid(predicted, reference)
+    geometry = common_grid(predicted, reference)
     names = {**predicted.names, **reference.names}
     flat = geometry.frames or geometry.shape[0] == 1
     chosen = {name: METRICS.resolve(name) for name in METRICS}
@@ -284,7 +284,14 @@ def _bounds(mask: np.ndarray) -> Iterator[slice]:
         yield slice(int(used[0]), int(used[-1]) + 1)
 
 
-def _common_grid(predicted: LabelMap, reference: LabelMap) -> Geometry:
+def common_grid(predicted: LabelMap, reference: LabelMap) -> Geometry:
+    """The grid on which both lie.
+
+    Raises
+    ------
+    InvalidVolumeError
+        When the grids differ; the message describes both.
+    """
     one, other = predicted.geometry, reference.geometry
     if one.same_grid(other):
         return other

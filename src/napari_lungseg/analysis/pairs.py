@@ -68,7 +68,7 @@ def pairs_of_files(pairs: Sequence[FilePair], images: Mapping[str, Path] | None 
         yield Progress(0, 1, "reading")
         predicted, reference = read_labels(pair.predicted), read_labels(pair.reference)
         image = (images or {}).get(pair.name)
-        return Both(_by_name(predicted, reference), reference, _image(image), note_about(predicted, reference))
+        return Both(by_name(predicted, reference), reference, _image(image), note_about(predicted, reference))
 
     return [Pair(pair.name, lambda pair=pair: open_pair(pair)) for pair in pairs]  # type: ignore[misc]
 
@@ -131,7 +131,7 @@ def alike(predicted: LabelMap, reference: LabelMap) -> tuple[LabelMap, LabelMap]
     """
     ours, theirs = _names(reference), _names(predicted)
     if _same_names(predicted, reference):
-        return _by_name(predicted, reference), reference
+        return by_name(predicted, reference), reference
     if len(ours) == 1 or len(theirs) == 1:
         (name,) = (reference if len(ours) == 1 else predicted).names.values()
         one, other = (dict.fromkeys(item.names, 1) for item in (predicted, reference))
@@ -170,7 +170,7 @@ def _same_names(predicted: LabelMap, reference: LabelMap) -> bool:
     return bool(ours) and ours <= set(_names(predicted).values())
 
 
-def _by_name(predicted: LabelMap, reference: LabelMap) -> LabelMap:
+def by_name(predicted: LabelMap, reference: LabelMap) -> LabelMap:
     """The prediction with the reference's numbers, where its names hold all of the reference's; else as it is."""
     ours, theirs = _names(reference), _names(predicted)
     if ours == theirs or not _same_names(predicted, reference):

@@ -145,6 +145,8 @@ def evaluate(
     images: Path | None = None,
     device: str = "auto",
     out: Out | None = None,
+    slices: Path | None = None,
+    disagreement: Path | None = None,
     as_json: Json = False,
     settings: Annotated[EvaluateFlags, Parameter(name="*", group=_SETTINGS)] = EvaluateFlags(),  # noqa: B008 - frozen
 ) -> int:
@@ -172,11 +174,16 @@ def evaluate(
         For --model: auto, cpu, cuda, cuda:1 … or mps.
     out : Path
         Folder for cases.csv, summary.json and report.html; or a .csv, .json or .parquet file for the rows of all cases.
+    slices : Path
+        Of one case: write Dice and areas slice by slice to this .csv, .json or .parquet file.
+    disagreement : Path
+        Of one case: write where the two differ as a label map: 1 only predicted, 2 only in the reference, 3 another label.
     """
-    from .evaluating import Sources, evaluate_all
+    from .evaluating import Details, Sources, evaluate_all
 
     sources = Sources(path, reference, model, layout, split, split_file, limit, images, device)
-    return evaluate_all(sources, settings_from(settings, EvaluateSettings), out, as_json)
+    details = Details(slices, disagreement)
+    return evaluate_all(sources, settings_from(settings, EvaluateSettings), out, as_json, details)
 
 
 @app.command

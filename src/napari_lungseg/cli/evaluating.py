@@ -38,17 +38,35 @@ class Sources:
     device: str
 
 
-def evaluate_all(sources: Sources, settings: EvaluateSettings, out: Path | None, as_json: bool) -> int:
+@dataclass(frozen=True)
+class Details:
+    """What is written of one prediction and one reference beside the metrics."""
+
+    slices: Path | None = None
+    disagreement: Path | None = None
+
+    @property
+    def wanted(self) -> bool:
+        """Whether anything is."""
+        return self.slices is not None or self.disagreement is not None
+
+
+def evaluate_all(
+    sources: Sources, settings: EvaluateSettings, out: Path | None, as_json: bool, details: Details = Details()
+) -> int:
     """Compare, print, write, and return the exit code: 2 when any case could not be compared."""
     from ..analysis.evaluation import iter_evaluate_cases
 
     if sources.limit is not None and sources.limit < 1:
         raise LungSegError(f"--limit is {sources.limit}, but at least one case is compared.")
     pairs, record = _of_model(sources) if sources.model is not None else _of_files(sources)
+    _check(details, sources, len(pairs))
     evaluation = show.drained(iter_evaluate_cases(pairs, settings=settings), "evaluating")
     evaluation = dataclasses.replace(evaluation, record={**record, **evaluation.record})
     if out is not None:
         _write(evaluation, out)
+    if details.wanted and not evaluation.failed:
+        _detail(pairs[0], settings, details)
     _tell(evaluation, single=len(pairs) == 1 and sources.model is None, as_json=as_json)
     for name, why in evaluation.failed.items():
         show.error(f"{name}: {why}")
@@ -125,6 +143,29 @@ def _write(evaluation: Evaluation, out: Path) -> None:
         return
     for path in write_report(evaluation, out):
         show.note(str(path))
+
+
+def _check(details: Details, sources: Sources, cases: int) -> None:
+    """Refuse before any work is done."""
+    if details.wanted and cases != 1:
+        raise LungSegError(f"--slices and --disagreement are of one case, but {cases} are compared; name two files.")
+    inputs = {path.resolve() for path in (sources.path, sources.reference) if path is not None}
+    for path in (details.slices, details.disagreement):
+        if path is not None and path.resolve() in inputs:
+            raise LungSegError(f"{path.name!r} is an input and is never overwritten; choose another name.")
+
+
+def _detail(pair: Pair, settings: EvaluateSettings, details: Details) -> None:
+    from ..analysis.comparing import compare_slices, disagreement
+    from ..analysis.evaluation import on_one_grid
+    from ..io import write
+    from ..progress import drain
+
+    both = on_one_grid(drain(pair.open()), settings)
+    if details.slices is not None:
+        show.note(str(compare_slices(both.predicted, both.reference).write(details.slices)))
+    if details.disagreement is not None:
+        show.note(str(write(disagreement(both.predicted, both.reference), details.disagreement)))
 
 
 def _tell(evaluation: Evaluation, *, single: bool, as_json: bool) -> None:
