@@ -13,6 +13,8 @@ FORMATS = {"SimpleITK", "highdicom", "nibabel", "pydicom", "skimage"}
 WORDS = ["errors", "findings", "models.spec", "progress", "registry", "settings"]
 ARRAYS = ["io", "phantom", "volume"]
 LEARNING = [
+    "cohort.folder",
+    "cohort.run",
     "analysis.measure",
     "analysis.metrics",
     "analysis.table",

@@ -10,6 +10,7 @@ from cyclopts import App, Group, Parameter
 from ..analysis.evaluation import EvaluateSettings
 from ..segmentation.predict import SegmentSettings
 from . import models, painting, show, training
+from .cohort import app as cohort
 from .data import data
 from .flags import flags_of, settings_from
 
@@ -219,6 +220,7 @@ def measure(
 
 
 app.command(data)
+app.command(cohort)
 data.command(training.prepare)
 app.command(training.train)
 app.command(painting.train_painted)

@@ -65,7 +65,7 @@ def _files_in(folder: Path) -> tuple[list[Path], list[Finding]]:
     below = sorted(
         Path(root) / name for root, _, names in os.walk(folder) for name in names if not name.startswith(".")
     )
-    dicom = [path for path in below if _is_dicom(path)]
+    dicom = [path for path in below if may_be_dicom(path)]
     others = [path for path in below if suffix_of(path) and path.parent == folder and not _is_dicom_name(path)]
     others = [path for path in others if path.stat().st_size > 0]
     if dicom:
@@ -85,7 +85,7 @@ def _is_dicom_name(path: Path) -> bool:
     return READERS[suffix_of(path)] == READERS[".dcm"]
 
 
-def _is_dicom(path: Path) -> bool:
+def may_be_dicom(path: Path) -> bool:
     """By name where the suffix is known (only content tells a DICOMDIR and files without suffix), else by content."""
     suffix = suffix_of(path)
     if suffix and not _is_dicom_name(path):
