@@ -7,6 +7,7 @@ Lines of the log, each with the seconds of the monotonic clock:
 ========== ==========================================================
 ``ready``  the widget stands in the window
 ``paint``  digest of the painted labels after an event of the mouse
+``saving`` an autosave has begun
 ``saved``  digest of what an autosave that has ended left on the disk
 ``train``  number of the training process; Train was pressed
 ``round``  number of a round of the training
@@ -115,9 +116,16 @@ def open_window(model: Path, log: Log) -> Any:
     from napari_lungseg.plugin import recovery
     from napari_lungseg.plugin.opening import add_item
 
+    class Logged(recovery.Recovery):
+        def _start(self) -> None:
+            idle = not self.is_saving
+            super()._start()
+            if idle and self.is_saving:
+                log.write("saving")
+
     viewer = napari.Viewer()
     viewer.window.resize(900, 600)
-    recovery._OPEN.add(recovery.Recovery(viewer, INTERVAL_MS))
+    recovery._OPEN.add(Logged(viewer, INTERVAL_MS))
     add_item(viewer, thorax_ct(shape=SHAPE)[0])
     _, widget = viewer.window.add_plugin_dock_widget("napari-lungseg", "Train on painted labels")
     widget.recovery.saved.connect(lambda: log_saved(log, widget.recovery._session.path))

@@ -31,8 +31,9 @@ from napari_lungseg.plugin.warm import load_torch
 from napari_lungseg.training.work import open_work
 
 pytestmark = pytest.mark.viewer
-# What may be lost, and what one save takes of it at most.
-LOST_S, SAVING_S = 30.0, 4.0
+# What may be lost, and what is left of it for a save, with the interval that is shipped.
+LOST_S = 30.0
+SAVING_S = LOST_S - INTERVAL_MS / 1000
 # Until the training process has noticed that its window is gone.
 GONE_S = 3.0
 PATIENCE_S = 180.0
@@ -87,16 +88,20 @@ def test_a_killed_window_loses_no_more_than_the_time_between_saves(
 ) -> None:
     if sys.platform == "darwin":
         pytest.skip("The canvas needs the true pointer there.")
-    assert INTERVAL_MS / 1000 + SAVING_S <= LOST_S
+    assert SAVING_S > 0
     load_torch()
     monkeypatch.setenv("LUNGSEG_RECOVERY", str(tmp_path / "recovery"))
     monkeypatch.setenv(FOLDER_VARIABLE, str(tmp_path / "painted"))
     killed = paint_until_killed(tmp_path, save_tiny(tmp_path), way, seed)
     gone_s = wait_for(lambda: all(map(is_gone, killed.children)), GONE_S)
     lost_s, last = what_is_lost(killed)
+    save_s = longest_save(killed)
     told = {kind: len(killed.told(kind)) for kind in ("paint", "saved", "round")}
-    record_testsuite_property(f"{way} {seed}", f"lost {lost_s:.2f} s, gone after {gone_s:.2f} s, {told}")
-    assert lost_s <= window_session.INTERVAL_MS / 1000 + SAVING_S
+    figures = f"lost {lost_s:.2f} s, longest save {save_s:.2f} s, gone after {gone_s:.2f} s, {told}"
+    record_testsuite_property(f"{way} {seed}", figures)
+    # A save keeps the next one waiting on a busy machine; with the interval that is shipped it does not.
+    assert save_s < INTERVAL_MS / 1000
+    assert lost_s <= max(window_session.INTERVAL_MS / 1000, save_s) + SAVING_S
     models_are_whole(tmp_path / "painted")
     if last is not None:
         reopen(viewer, last, qtbot)
@@ -156,6 +161,12 @@ def what_is_lost(killed: Killed) -> tuple[float, Leftover | None]:
         assert kept >= last_of(states, saved[-1][1]), "older than a save that had ended"
     lost_from = painted[kept + 1][0] if kept + 1 < len(painted) else killed.at_s
     return killed.at_s - lost_from, leftover
+
+
+def longest_save(killed: Killed) -> float:
+    """Of the saves that ended, in seconds; until the window took note of it."""
+    begun = [seconds for seconds, _ in killed.told("saving")]
+    return max((ended - max(each for each in begun if each <= ended) for ended, _ in killed.told("saved")), default=0.0)
 
 
 def last_of(states: list[str], state: str) -> int:
