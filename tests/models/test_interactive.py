@@ -135,15 +135,31 @@ def test_strokes_thinner_than_a_network_pixel_still_count(tmp_path: Path) -> Non
 def test_every_class_counts_the_same_however_much_is_painted() -> None:
     scores = torch.randn(1, 3, 8, 8, requires_grad=True)
     labels = torch.full((1, 8, 8), IGNORE)
-    labels[0, :4], labels[0, 5, 5], labels[0, 6, 6] = 0, 1, 2
+    labels[0, :3], labels[0, 5, 5], labels[0, 6, 6] = 0, 1, 2
     value = ScribbleCrossEntropy()(scores, labels)
     each = torch.nn.functional.cross_entropy(scores, labels, ignore_index=IGNORE, reduction="none")[0]
-    assert torch.isclose(value, (each[:4].mean() + each[5, 5] + each[6, 6]) / 3)
+    assert torch.isclose(value, (each[:3].mean() + each[5, 5] + each[6, 6]) / 3)
     value.backward()
     assert scores.grad is not None
     assert not scores.grad[0, :, 7].any()
     nothing = ScribbleCrossEntropy()(scores, torch.full((1, 8, 8), IGNORE))
     assert nothing == 0
+
+
+def test_in_a_slice_that_is_known_all_over_pixels_count_too() -> None:
+    # All scores the same but for the rare class, which is found everywhere: dear where everything is known to be background.
+    scores = torch.zeros(2, 2, 8, 8)
+    scores[:, 1] = 1.0
+    whole = torch.zeros(2, 8, 8, dtype=torch.long)
+    whole[:, 0, 0] = 1
+    strokes = torch.full_like(whole, IGNORE)
+    strokes[:, 0, :2] = torch.tensor([1, 0])
+    by_class = ScribbleCrossEntropy()(scores, strokes)
+    each = torch.nn.functional.cross_entropy(scores, whole, reduction="none")
+    assert torch.isclose(by_class, (each[0, 0, 0] + each[0, 0, 1]) / 2)
+    assert by_class < ScribbleCrossEntropy()(scores, whole) < each.mean()
+    mixed = torch.cat([whole[:1], strokes[1:]])
+    assert by_class < ScribbleCrossEntropy()(scores, mixed) <= ScribbleCrossEntropy()(scores, whole)
 
 
 # What a start brings

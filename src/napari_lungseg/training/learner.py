@@ -37,6 +37,10 @@ _ELSEWHERE = 64
 _CONTESTED = 12
 # So many painted slices make what was learned count as much as what was known.
 _TRUST = 8
+# A slice of which so much is known was painted whole.
+_WHOLE = 0.5
+# There, how much of the loss is the plain mean over pixels.
+_FREQUENCY = 0.8
 # A pixel whose new class the network is this sure of is no longer pulled to the background.
 _SURE = 0.7
 
@@ -280,16 +284,21 @@ def _main(scores: Any) -> torch.Tensor:
 class ScribbleCrossEntropy(Loss):
     """Cross-entropy in which every class that is painted counts the same, however much of it is.
 
-    Strokes say little of how large a class is, so an overlap measure such as Dice would learn what they do not mean.
+    Strokes say little of how large a class is, so an overlap measure such as Dice would learn what they do not mean. A
+    slice that is known all over does say it: there a pixel counts as much as a class, or a small one is found everywhere.
     """
 
     def compute(self, scores: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         """See `Loss`."""
         each = functional.cross_entropy(scores, labels, ignore_index=IGNORE, reduction="none")
-        classes = [label for label in range(scores.shape[1]) if bool((labels == label).any())]
-        return torch.stack([scores.sum() * 0, *(each[labels == label].mean() for label in classes)]).sum() / max(
-            len(classes), 1
-        )
+        known = labels != IGNORE
+        whole = (known.flatten(1).float().mean(1) > _WHOLE)[:, None, None] & known
+        classes = [labels == label for label in range(scores.shape[1])]
+        means = [each[pixels].mean() for pixels in classes if bool(pixels.any())]
+        by_class = torch.stack([scores.sum() * 0, *means]).sum() / max(len(means), 1)
+        if not bool(whole.any()):
+            return by_class
+        return torch.lerp(by_class, each[whole].mean(), _FREQUENCY * float(whole.sum() / known.sum()))
 
 
 def suited_rate(start: Start) -> float:
