@@ -29,7 +29,7 @@ def test_volume_mean_and_median_by_hand():
     assert right["volume"] == pytest.approx(3 * 4.0 / 1000)
     assert (right["mean"], right["median"]) == (-600, -800)
     assert (left["mean"], both["voxels"], both["mean"]) == (50, 4, pytest.approx(-437.5))
-    assert table.units == {"volume": "ml", "mean": "HU", "median": "HU"}
+    assert [table.units[name] for name in ("volume", "mass", "mean", "laa950")] == ["ml", "g", "HU", "percent"]
     assert "area" not in table.columns
 
 
@@ -49,7 +49,8 @@ def test_an_empty_label_has_no_mean():
 def test_a_radiograph_has_areas_and_no_hounsfield_units():
     volume, labels = thorax_xray((64, 72))
     table = measure(volume, labels)
-    assert table.units == {"area": "mm2", "mean": "au", "median": "au"}
+    assert table.units == {"area": "mm2", "width": "mm", "height": "mm", "mean": "au", "median": "au", "sd": "au"}
+    assert not {"volume", "mass", "laa950", "mean_upper"} & set(table.columns)
     pixel = volume.geometry.spacing[1] * volume.geometry.spacing[2]
     assert table.column("area")[0] == pytest.approx((labels.array == 1).sum() * pixel)
 

@@ -1,121 +1,122 @@
-"""What lies under the labels: how large, how dense."""
+"""What lies under the labels: how large, how dense, and where in the lung."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import numpy as np
-
-from ..errors import InvalidVolumeError
 from ..registry import Table as NameTable
-from .quantity import quantity
-from .regions import describe, region_of, size_of, tabulate
+from ..settings import setting, validate
+from .regions import tabulate
+from .survey import Survey
 
 if TYPE_CHECKING:
-    from ..volume import Geometry, LabelMap, Volume
+    from ..volume import LabelMap, Volume
     from .table import Table
 
+_HERE = "napari_lungseg.analysis"
 MEASURES = NameTable(
     "measurement",
     {
-        "voxels": "napari_lungseg.analysis.measure:voxels",
-        "volume": "napari_lungseg.analysis.measure:volume",
-        "area": "napari_lungseg.analysis.measure:area",
-        "mean": "napari_lungseg.analysis.measure:mean",
-        "median": "napari_lungseg.analysis.measure:median",
+        "voxels": f"{_HERE}.size:voxels",
+        "volume": f"{_HERE}.size:volume",
+        "area": f"{_HERE}.size:area",
+        "width": f"{_HERE}.radiograph:width",
+        "height": f"{_HERE}.radiograph:height",
+        "mass": f"{_HERE}.density:mass",
+        "right_left_ratio": f"{_HERE}.size:right_left_ratio",
+        "symmetry": f"{_HERE}.radiograph:symmetry",
+        "cardiothoracic_ratio": f"{_HERE}.radiograph:cardiothoracic_ratio",
+        "mean": f"{_HERE}.density:mean",
+        "median": f"{_HERE}.density:median",
+        "sd": f"{_HERE}.density:sd",
+        "skewness": f"{_HERE}.density:skewness",
+        "kurtosis": f"{_HERE}.density:kurtosis",
+        "perc10": f"{_HERE}.density:perc10",
+        "perc15": f"{_HERE}.density:perc15",
+        "laa950": f"{_HERE}.density:laa950",
+        "laa910": f"{_HERE}.density:laa910",
+        "laa856": f"{_HERE}.density:laa856",
+        "haa": f"{_HERE}.density:haa",
+        "hyperaerated": f"{_HERE}.density:hyperaerated",
+        "well_aerated": f"{_HERE}.density:well_aerated",
+        "poorly_aerated": f"{_HERE}.density:poorly_aerated",
+        "non_aerated": f"{_HERE}.density:non_aerated",
+        "mean_upper": f"{_HERE}.thirds:mean_upper",
+        "mean_middle": f"{_HERE}.thirds:mean_middle",
+        "mean_lower": f"{_HERE}.thirds:mean_lower",
+        "mean_ventral": f"{_HERE}.thirds:mean_ventral",
+        "mean_central": f"{_HERE}.thirds:mean_central",
+        "mean_dorsal": f"{_HERE}.thirds:mean_dorsal",
+        "laa950_upper": f"{_HERE}.thirds:laa950_upper",
+        "laa950_middle": f"{_HERE}.thirds:laa950_middle",
+        "laa950_lower": f"{_HERE}.thirds:laa950_lower",
+        "laa950_ventral": f"{_HERE}.thirds:laa950_ventral",
+        "laa950_central": f"{_HERE}.thirds:laa950_central",
+        "laa950_dorsal": f"{_HERE}.thirds:laa950_dorsal",
+        "haa_upper": f"{_HERE}.thirds:haa_upper",
+        "haa_middle": f"{_HERE}.thirds:haa_middle",
+        "haa_lower": f"{_HERE}.thirds:haa_lower",
+        "haa_ventral": f"{_HERE}.thirds:haa_ventral",
+        "haa_central": f"{_HERE}.thirds:haa_central",
+        "haa_dorsal": f"{_HERE}.thirds:haa_dorsal",
+        "opacity_upper": f"{_HERE}.radiograph:opacity_upper",
+        "opacity_middle": f"{_HERE}.radiograph:opacity_middle",
+        "opacity_lower": f"{_HERE}.radiograph:opacity_lower",
     },
 )
 
 
-@dataclass(frozen=True, eq=False)
-class Region:
-    """One label over its image.
+@dataclass(frozen=True)
+class MeasureSettings:
+    """How an image is measured.
 
-    Parameters
-    ----------
-    mask : (z, y, x) bool
-    values : (n,) voxels of the image under the mask
-    geometry : of the grid
+    Raises
+    ------
+    LungSegError
+        When a value is outside its bounds.
     """
 
-    mask: np.ndarray
-    values: np.ndarray
-    geometry: Geometry
+    erode_mm: float = setting(
+        0.0, "Leave out voxels so near to the border of the labelled area, which are partly chest wall.", unit="mm",
+        min=0.0, max=10.0,
+    )  # fmt: skip
+
+    def __post_init__(self) -> None:
+        validate(self)
 
 
-@quantity("count")
-def voxels(region: Region) -> int:
-    """Number of voxels."""
-    return int(region.mask.sum())
-
-
-@quantity("volume")
-def volume(region: Region) -> float:
-    """Volume; uneven slices count with their own thickness."""
-    return size_of(region.mask, region.geometry, flat=False)
-
-
-@quantity("area")
-def area(region: Region) -> float:
-    """Area of the shadow on a radiograph, or of a single slice."""
-    return size_of(region.mask, region.geometry, flat=True)
-
-
-@quantity("intensity")
-def mean(region: Region) -> float | None:
-    """Mean of the voxels; None where there are none."""
-    return float(region.values.mean(dtype=np.float64)) if region.values.size else None
-
-
-@quantity("intensity")
-def median(region: Region) -> float | None:
-    """Median of the voxels; None where there are none."""
-    return float(np.median(region.values)) if region.values.size else None
-
-
-def measure(volume: Volume, labels: LabelMap) -> Table:
+def measure(volume: Volume, labels: LabelMap, *, settings: MeasureSettings | None = None) -> Table:
     """Measure an image under its labels, label by label and all labels together.
 
     Parameters
     ----------
     volume : the image
     labels : on its grid
+    settings : None for the defaults
 
     Returns
     -------
     Table
-        One row per label and one for their union ("both", or "all" of more than two; its label is None); for a stack
-        of radiographs, that for each frame. Columns: frame, label, name and `MEASURES`; volumes of scans, areas of
-        radiographs, and of a scan of one slice both.
+        One row per label and one for several together: both lungs where labels are named so ("both"), otherwise all
+        ("both" of two, "all" of more); its label is None. For a stack of radiographs, that for each frame. Columns:
+        frame, label, name, and of `MEASURES` those that the image allows (volumes of scans, areas of radiographs, of a
+        scan of one slice both; densities of CT in Hounsfield units). What is not defined is None.
 
     Raises
     ------
     InvalidVolumeError
-        When the labels do not lie on the image's grid.
+        When the labels do not lie on the image's grid, or voxels under them are NaN or infinite.
     """
-    _check_grid(volume, labels)
-    image, label_array = np.asarray(volume.array), np.asarray(labels.array)
+    survey = Survey(volume, labels, (settings or MeasureSettings()).erode_mm)
     chosen = {name: MEASURES.resolve(name) for name in MEASURES}
     # The volume of a single slice is that of what the slice stands for; its area says more.
     flat = volume.is_frames if volume.is_frames or volume.geometry.shape[0] > 1 else None
-    chosen = {name: entry for name, entry in chosen.items() if entry.applies(flat=flat, intensity=volume.unit)}
-
-    def subject(cut: slice, grid: Geometry, label: int | None) -> Region:
-        mask = region_of(label_array[cut], label)
-        return Region(mask, image[cut][mask], grid)
-
-    return tabulate(volume.geometry, labels.names, [label_array], chosen, subject, volume.unit)
-
-
-def _check_grid(volume: Volume, labels: LabelMap) -> None:
-    one, other = volume.geometry, labels.geometry
-    if one.same_grid(other) or (one.shape == other.shape and not (one.is_mm and other.is_mm)):
-        return
-    # Radiographs and their labels may differ in the flag that only a stack needs.
-    if one.shape == other.shape and one.frames != other.frames and np.allclose(one.affine, other.affine, atol=1e-3):
-        return
-    raise InvalidVolumeError(
-        f"The labels ({describe(other)}) do not lie on the image's grid ({describe(one)}). "
-        "Choose the labels that were made from this image."
+    chosen = {
+        name: entry
+        for name, entry in chosen.items()
+        if entry.applies(flat=flat, intensity=volume.unit, modality=volume.modality)
+    }
+    return tabulate(
+        volume.geometry, labels.names, survey.listed, chosen, survey.region, volume.unit, union=survey.union
     )

@@ -20,7 +20,7 @@ import numpy as np
 from ..errors import InvalidVolumeError
 from ..registry import Table as NameTable
 from .quantity import quantity
-from .regions import describe, region_of, size_of, tabulate
+from .regions import describe, labels_of, region_of, size_of, tabulate
 
 if TYPE_CHECKING:
     from ..volume import Geometry, LabelMap
@@ -265,7 +265,7 @@ def evaluate(predicted: LabelMap, reference: LabelMap, *, tolerance: float = NSD
     def subject(cut: slice, grid: Geometry, label: int | None) -> Comparison:
         return _crop(region_of(maps[0][cut], label), region_of(maps[1][cut], label), grid, tolerance)
 
-    return tabulate(geometry, names, maps, chosen, subject)
+    return tabulate(geometry, names, labels_of(names, *maps), chosen, subject)
 
 
 def _crop(predicted: np.ndarray, reference: np.ndarray, geometry: Geometry, tolerance: float) -> Comparison:
