@@ -287,8 +287,10 @@ class Survey:
         if self._regions[0] != cut.start:
             image = None if self._image is None else self._image[cut]
             frame = Frame(image, self.labels[cut], grid, self.names, self._hounsfield)
-            found = dict[int | None, Region](frame.regions(self.listed))
+            found: dict[int | None, Region] = {}
+            for one, region in frame.regions(self.listed).items():
+                found[one] = region
             if self.union:
-                found[None] = Region.joined([found[label] for label in self.union])
+                found[None] = Region.joined([found[one] for one in self.union])
             self._regions = (cut.start, found)
         return self._regions[1][label]
