@@ -22,8 +22,8 @@ DISAGREEMENT_NAMES: Mapping[int, str] = {
     ONLY_REFERENCE: "only in the reference",
     OTHER_LABEL: "another label",
 }
-# IBM's palette, told apart under every common colour blindness, and seen on dark lungs beside the labels' own colours.
-DISAGREEMENT_COLOURS: Mapping[int, str] = {ONLY_PREDICTED: "#DC267F", ONLY_REFERENCE: "#648FFF", OTHER_LABEL: "#FFB000"}
+# Told apart from each other and from orange and blue lungs under the common colour blindnesses, by lightness if not by hue.
+DISAGREEMENT_COLOURS: Mapping[int, str] = {ONLY_PREDICTED: "#DC267F", ONLY_REFERENCE: "#FFF04D", OTHER_LABEL: "#785EF0"}
 SLICE, POSITION = "slice", "position"
 _AREAS = ("differing", "predicted", "reference")
 
@@ -126,17 +126,23 @@ def disagreement(predicted: LabelMap, reference: LabelMap) -> LabelMap:
     return LabelMap(array, grid, DISAGREEMENT_NAMES, DISAGREEMENT_COLOURS, name="disagreement")
 
 
-def whole_slices(slices: Table) -> list[dict[str, Any]]:
-    """The row of each slice that is about all labels together, or about the only one."""
-    return list({row[SLICE]: row for row in slices}.values())  # the union stands last
+def whole_slices(slices: Table, name: str | None = None) -> list[dict[str, Any]]:
+    """One row per slice: of the label (or union) with this name; None: of all labels together, or of the only one."""
+    wanted = [row for row in slices if name is None or row["name"] == name]
+    return list({row[SLICE]: row for row in wanted}.values())  # the union stands last
 
 
-def worst_slices(slices: Table) -> list[int]:
+def worst_slices(slices: Table, name: str | None = None) -> list[int]:
     """Slices that differ at all, the one with the largest differing area first.
 
     Area rather than Dice: at the tips of a lung a few voxels make a low Dice, and nobody corrects those first.
+
+    Parameters
+    ----------
+    slices : from `compare_slices`
+    name : of a label; None for all together
     """
-    differing = [row for row in whole_slices(slices) if row["differing"] > 0]
+    differing = [row for row in whole_slices(slices, name) if row["differing"] > 0]
     return [row[SLICE] for row in sorted(differing, key=lambda row: -row["differing"])]
 
 

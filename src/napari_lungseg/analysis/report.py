@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import io
 import json
 from collections.abc import Mapping, Sequence
 from html import escape
@@ -13,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..volume import label_colour
+from .page import figure, html_table, listed, page, picture
 from .regions import REGION_COLUMNS
 from .summary import CASE
-from .table import text_of
 
 if TYPE_CHECKING:
     from .cuts import Cut
@@ -27,11 +25,6 @@ CASES, SUMMARY, PAGE = "cases.csv", "summary.json", "report.html"
 _NOT_DRAWN = ("predicted_", "reference_")
 _COLUMNS, _PER_ROW = 4, 3
 _UNION = "#444444"
-_STYLE = """
-body { font: 15px/1.5 system-ui, sans-serif; max-width: 75em; margin: 2em auto; padding: 0 1em; color: #222; }
-table { border-collapse: collapse; font-size: 13px; } td, th { padding: .2em .8em .2em 0; text-align: right; }
-th { border-bottom: 1px solid #888; } td.text, th.text { text-align: left; } img { max-width: 100%; }
-"""
 
 
 def write_report(evaluation: Evaluation, folder: Path) -> list[Path]:
@@ -68,43 +61,21 @@ def page_of(evaluation: Evaluation) -> str:
     count = len({row[CASE] for row in evaluation.cases})
     parts = [
         f"<p>{count} case(s). {escape(_sentence(evaluation.record))}</p>",
-        _picture(_distributions(evaluation.cases), "Each dot is a case; boxes hold the middle half. Infinite distances "
+        picture(_distributions(evaluation.cases), "Each dot is a case; boxes hold the middle half. Infinite distances "
                  "are not drawn."),
-        _html_table(evaluation.summary),
+        html_table("Means over the cases", evaluation.summary),
     ]  # fmt: skip
     if evaluation.worst:
         legend = "The slice in which most voxels differ; solid: prediction, dashed: reference."
-        parts.append("<h2>The worst cases</h2>" + _picture(_pictures(evaluation.worst), legend))
-    parts.append(_list("Not compared", [f"{name}: {why}" for name, why in evaluation.failed.items()]))
-    parts.append(_list("Doubtful", [f"{name}: {why}" for name, why in evaluation.notes.items()]))
-    parts.append(_list("Left out", evaluation.record.get("left_out", [])))
-    head = f'<!doctype html><html lang="en"><meta charset="utf-8"><title>Evaluation</title><style>{_STYLE}</style>'
-    return f"{head}<h1>Evaluation</h1>{''.join(parts)}</html>\n"
+        parts.append("<h2>The worst cases</h2>" + picture(_pictures(evaluation.worst), legend))
+    parts.append(listed("Not compared", [f"{name}: {why}" for name, why in evaluation.failed.items()]))
+    parts.append(listed("Doubtful", [f"{name}: {why}" for name, why in evaluation.notes.items()]))
+    parts.append(listed("Left out", evaluation.record.get("left_out", [])))
+    return page("Evaluation", parts)
 
 
 def _sentence(record: Mapping[str, Any]) -> str:
     return "; ".join(f"{name}: {value}" for name, value in record.items() if not isinstance(value, list)) + "."
-
-
-def _list(heading: str, lines: Sequence[str]) -> str:
-    items = "".join(f"<li>{escape(line)}</li>" for line in lines)
-    return f"<h2>{heading}</h2><ul>{items}</ul>" if lines else ""
-
-
-def _picture(figure: Any, legend: str) -> str:
-    held = io.BytesIO()
-    figure.savefig(held, format="png", dpi=100)
-    text = base64.b64encode(held.getvalue()).decode("ascii")
-    return f'<figure><img src="data:image/png;base64,{text}"><figcaption>{escape(legend)}</figcaption></figure>'
-
-
-def _figure(width: float, height: float) -> Any:
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(width, height), layout="constrained")
-    FigureCanvasAgg(figure)
-    return figure
 
 
 def _distributions(cases: Table) -> Any:
@@ -114,18 +85,17 @@ def _distributions(cases: Table) -> Any:
     rows = list(cases)
     regions = list(dict.fromkeys((row["label"], row["name"]) for row in rows))
     down = -(-len(metrics) // _COLUMNS)
-    figure = _figure(3.6 * _COLUMNS, 2.8 * down)
-    panels = figure.subplots(down, _COLUMNS, squeeze=False).ravel()
+    drawn = figure(3.6 * _COLUMNS, 2.8 * down)
+    panels = drawn.subplots(down, _COLUMNS, squeeze=False).ravel()
     for panel, metric in zip(panels, metrics, strict=False):
-        unit = cases.units.get(metric, "")
-        panel.set_title(f"{metric.replace('_', ' ')} ({unit})" if unit else metric.replace("_", " "), fontsize=10)
+        panel.set_title(cases.title(metric), fontsize=10)
         for place, (label, name) in enumerate(regions):
             values = [row[metric] for row in rows if (row["label"], row["name"]) == (label, name)]
             _strip(panel, place, [value for value in values if value is not None and np.isfinite(value)], label)
         panel.set_xticks(range(len(regions)), [name for _, name in regions], fontsize=8)
     for panel in panels[len(metrics) :]:
         panel.set_axis_off()
-    return figure
+    return drawn
 
 
 def _strip(panel: Any, place: int, values: Sequence[float], label: int | None) -> None:
@@ -140,8 +110,8 @@ def _strip(panel: Any, place: int, values: Sequence[float], label: int | None) -
 
 def _pictures(cuts: Sequence[Cut]) -> Any:
     down = -(-len(cuts) // _PER_ROW)
-    figure = _figure(4.8 * _PER_ROW, 5 * down)
-    panels = figure.subplots(down, _PER_ROW, squeeze=False).ravel()
+    drawn = figure(4.8 * _PER_ROW, 5 * down)
+    panels = drawn.subplots(down, _PER_ROW, squeeze=False).ravel()
     for panel in panels:
         panel.set_axis_off()
     for panel, cut in zip(panels, cuts, strict=False):
@@ -153,19 +123,4 @@ def _pictures(cuts: Sequence[Cut]) -> Any:
                 colours = [label_colour(int(label))]
                 panel.contour(marks == label, levels=[0.5], colors=colours, linestyles=style, linewidths=1.3)
         panel.set_title(cut.title, fontsize=9)
-    return figure
-
-
-def _html_table(table: Table) -> str:
-    texts = ("name", "metric", "unit", "worst_case")
-    columns = [name for name in table.columns if name != "label"]
-    head = "".join(f"<th{_kind(name in texts)}>{escape(name.replace('_', ' '))}</th>" for name in columns)
-    lines = [
-        "<tr>" + "".join(f"<td{_kind(name in texts)}>{escape(text_of(row[name]))}</td>" for name in columns) + "</tr>"
-        for row in table
-    ]
-    return f"<h2>Means over the cases</h2><table><tr>{head}</tr>{''.join(lines)}</table>"
-
-
-def _kind(is_text: bool) -> str:
-    return ' class="text"' if is_text else ""
+    return drawn

@@ -51,6 +51,11 @@ class Table:
         """Column names that say their unit, as they stand in a file: ``hd95_mm``."""
         return tuple(f"{name}_{self.units[name]}" if self.units.get(name) else name for name in self.columns)
 
+    def title(self, name: str) -> str:
+        """A column's name for a person: ``hd95 (mm)``."""
+        unit = self.units.get(name, "").replace("mm2", "mm²")
+        return f"{name.replace('_', ' ')} ({unit})" if unit else name.replace("_", " ")
+
     def __len__(self) -> int:
         return len(self.rows)
 
@@ -161,12 +166,12 @@ def _apart(name: str, unit: str, units: dict[str, str]) -> str:
     return f"{name}_{unit}"
 
 
-def text_of(value: Any) -> str:
-    """A value for a person: few digits, and a dash for None."""
+def text_of(value: Any, decimals: int = 4) -> str:
+    """A value for a person: few digits (``decimals`` of small numbers), and a dash for None."""
     if value is None:
         return "–"
     if isinstance(value, float):
-        return f"{value:.4f}" if abs(value) < 10 else f"{value:.1f}"
+        return f"{value:.{decimals}f}" if abs(value) < 10 else f"{value:.1f}"
     return str(value)
 
 

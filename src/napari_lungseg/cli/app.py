@@ -66,6 +66,7 @@ def segment(
     format: Format = "nii.gz",
     hu_offset: float | Literal["auto"] | None = None,
     overwrite: Annotated[bool, Parameter(negative=())] = False,
+    report: Annotated[bool, Parameter(negative=())] = False,
     yes: Annotated[bool, Parameter(name=("--yes", "-y"), negative=())] = False,
     as_json: Json = False,
     settings: Annotated[SegmentFlags, Parameter(name="*", group=_SETTINGS)] = SegmentFlags(),  # noqa: B008 - frozen
@@ -90,6 +91,8 @@ def segment(
         For CT without Hounsfield units: what to add to its values, e.g. -1024; auto finds it.
     overwrite : bool
         Replace labels that are there already. Inputs are never replaced.
+    report : bool
+        Write a page about each case beside its labels, NAME.html; see `lungseg report`.
     yes : bool
         Fetch the model's weights without asking, where they are not on this computer yet.
     """
@@ -107,6 +110,7 @@ def segment(
         model=model,
         device=device,
         settings=settings_from(settings, SegmentSettings),
+        report=report,
         yes=yes,
     )
 
@@ -216,6 +220,41 @@ def measure(
 
     volume: Any = only(pick(read(image, modality=modality, labels=False), series), image.name)
     _give(take(volume, read_labels(labels)), out, as_json)
+    return 0
+
+
+@app.command
+def report(
+    image: Path,
+    labels: Path,
+    /,
+    *,
+    out: Out,
+    name: str = "",
+    modality: AsModality = None,
+    series: OneSeries = None,
+) -> int:
+    """Write one HTML page about a case: slices with outlines, views from the front, measurements, findings, settings.
+
+    Parameters
+    ----------
+    image : Path
+        A scan.
+    labels : Path
+        Its labels, on the same grid.
+    out : Path
+        The page, e.g. report.html; it opens offline and prints.
+    name : str
+        What the case is called on the page; by default a neutral name, never that of a file.
+    """
+    from ..analysis.case_report import iter_case_report
+    from ..analysis.pairs import read_labels
+    from ..io import read
+    from .series import only, pick
+
+    volume: Any = only(pick(read(image, modality=modality, labels=False), series), image.name)
+    steps = iter_case_report(volume, read_labels(labels), out, name=name)
+    show.line(str(show.drained(steps, image.name)))
     return 0
 
 

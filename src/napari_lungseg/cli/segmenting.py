@@ -38,12 +38,15 @@ def segment_all(
     model: str | None,
     device: str,
     settings: SegmentSettings,
+    report: bool = False,
     yes: bool = False,
 ) -> int:
     """Segment every volume in ``paths`` and return the exit code: 2 when any of them failed."""
     _check(model, device, settings.precision, yes=yes)
     outputs = Outputs(paths, out, suffix, overwrite)
-    job = _Job(outputs, modality, series, hu_offset, as_json, {"model": model, "device": device, "settings": settings})
+    job = _Job(
+        outputs, modality, series, hu_offset, as_json, {"model": model, "device": device, "settings": settings}, report
+    )
     for path in paths:
         job.take(path)
     if as_json:
@@ -61,6 +64,7 @@ class _Job:
     hu_offset: float | Literal["auto"] | None
     as_json: bool
     options: dict[str, Any]
+    report: bool = False
     records: list[dict[str, Any]] = field(default_factory=list)
     failed: int = 0
     flat_files: int = 0
@@ -91,6 +95,17 @@ class _Job:
         self.records.append(record)
         if not self.as_json:
             _tell(record, volume, labels)
+        if self.report:
+            record["report"] = str(self._write_report(volume, labels, target))
+
+    def _write_report(self, volume: Volume, labels: LabelMap, target: Path) -> Path:
+        from ..analysis.case_report import iter_case_report
+
+        page = target.with_name(target.name.removesuffix(suffix_of(target)) + ".html")
+        show.drained(iter_case_report(volume, labels, page), target.name)
+        if not self.as_json:
+            show.line(f"  {page}")
+        return page
 
     def _fail(self, path: Path, error: LungSegError) -> None:
         self.failed += 1

@@ -70,9 +70,7 @@ def table(values: Table) -> None:
     shown = RichTable(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
     for name in values.columns:
         numeric = any(isinstance(value, (int, float)) for value in values.column(name))
-        unit = values.units.get(name, "")
-        heading = f"{name.replace('_', ' ')} ({unit})" if unit else name.replace("_", " ")
-        shown.add_column(heading, justify="right" if numeric else "left")
+        shown.add_column(values.title(name), justify="right" if numeric else "left")
     for row in values.rows:
         shown.add_row(*(escape(text_of(value)) for value in row))
     _print_table(shown)
@@ -85,12 +83,7 @@ def upright(values: Table) -> None:
     if "frame" in values.columns or len(values) > _UPRIGHT:
         table(values)
         return
-    lines = [
-        (f"{name.replace('_', ' ')} ({values.units[name]})" if name in values.units else name.replace("_", " "),
-         *values.column(name))
-        for name in values.columns
-        if name not in ("label", "name")
-    ]  # fmt: skip
+    lines = [(values.title(name), *values.column(name)) for name in values.columns if name not in ("label", "name")]
     table(Table(("metric", *values.column("name")), tuple(lines)))
 
 

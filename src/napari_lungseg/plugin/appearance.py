@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -43,3 +43,13 @@ def features(names: Mapping[int, str]) -> dict[str, list[Any]]:
     """What napari shows in the status bar under the cursor."""
     table = {0: "background", **names}
     return {"index": list(table), "name": list(table.values())}
+
+
+def colours_of(layer: Any, labels: Iterable[int | None]) -> dict[int, str]:
+    """Label → ``"#rrggbb"`` in which a Labels layer shows it."""
+    shades = {label: layer.get_color(label) for label in labels if label}
+    return {
+        label: "#" + "".join(f"{round(255 * float(part)):02x}" for part in shade[:3])
+        for label, shade in shades.items()
+        if shade is not None
+    }

@@ -3,23 +3,20 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Generator
-from importlib import import_module
 from typing import Any
 
 from qtpy.QtCore import QTimer
 from qtpy.QtGui import QShowEvent
 from qtpy.QtWidgets import QVBoxLayout, QWidget
 
-from ..progress import Progress
 from ..training.rounds import Round
+from .canvas import CANVAS, import_steps
 from .jobs import Job
 
 # Drawing takes some 30 ms of the window's time.
 REDRAW_MS = 1000
 _LOSS, _DICE = "#E69F00", "#56B4E9"
 _HEIGHT = 150
-_CANVAS = "matplotlib.backends.backend_qtagg"
 
 
 class Curves(QWidget):
@@ -51,8 +48,8 @@ class Curves(QWidget):
 
     def warm(self) -> None:
         """Import matplotlib in the background, for which the window would have to wait most of a second."""
-        if _CANVAS not in sys.modules and self._job is None:
-            self._job = Job(_import_steps, on_end=self._draw_if_stale)
+        if CANVAS not in sys.modules and self._job is None:
+            self._job = Job(import_steps, on_end=self._draw_if_stale)
 
     def add(self, figures: Round) -> None:
         """Take in the figures of a round."""
@@ -81,7 +78,7 @@ class Curves(QWidget):
     def _draw_if_stale(self) -> None:
         if not self._stale or not self.isVisible():
             return
-        if _CANVAS not in sys.modules:
+        if CANVAS not in sys.modules:
             self.warm()
             return
         self._stale = False
@@ -130,8 +127,3 @@ class Curves(QWidget):
         left.tick_params(axis="x", colors=plain)
         left.set_xlabel("s", color=plain, fontsize=7, labelpad=0)
         return canvas
-
-
-def _import_steps() -> Generator[Progress, None, None]:
-    yield Progress(0, 1, "Loading matplotlib …")
-    import_module(_CANVAS)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any, get_args
 
 from magicgui.widgets import Container, create_widget
@@ -22,6 +22,7 @@ class SettingsForm:
     ----------
     settings : the dataclass (its class); every field needs a default
     on_change : called after every edit
+    without : fields that have no row and keep their defaults
 
     Attributes
     ----------
@@ -29,11 +30,15 @@ class SettingsForm:
         The rows to show, and those to fold away.
     """
 
-    def __init__(self, settings: type, on_change: Callable[[], object] | None = None) -> None:
+    def __init__(
+        self, settings: type, on_change: Callable[[], object] | None = None, without: Collection[str] = ()
+    ) -> None:
         self._kind = settings
         self._rows: dict[str, ValueWidget[Any]] = {}
         groups: dict[bool, list[ValueWidget[Any]]] = {False: [], True: []}
         for info in fields_of(settings):
+            if info.name in without:
+                continue
             row = _row(info)
             if on_change is not None:
                 row.changed.connect(lambda _value: on_change())

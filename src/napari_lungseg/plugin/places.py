@@ -127,6 +127,11 @@ def go_to(viewer: Any, pairs: Sequence[Pair], place: Place) -> None:
     layer = pairs[place[0]].labels
     show_only(pairs, pairs[place[0]])
     viewer.layers.selection.active = layer
+    go_to_slice(viewer, layer, place[1])
+
+
+def go_to_slice(viewer: Any, layer: Any, index: int) -> None:
+    """Show a slice of a layer across its first axis; nothing for a layer that is one image."""
     if layer.ndim == 2:
         return
     dims = viewer.dims
@@ -134,6 +139,6 @@ def go_to(viewer: Any, pairs: Sequence[Pair], place: Place) -> None:
     if dims.ndisplay != 2 or first in dims.displayed:
         dims.ndisplay = 2
         dims.order = tuple(range(dims.ndim))
-    index = [0.0] * layer.ndim
-    index[0] = place[1]
-    dims.set_point(first, layer.data_to_world(index)[0])
+    place = [0.0] * layer.ndim
+    place[0] = index
+    dims.set_point(first, layer.data_to_world(place)[0])

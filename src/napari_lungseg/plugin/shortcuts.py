@@ -20,6 +20,7 @@ KEYS: Mapping[str, str] = {
     "stop": "Shift-S",
     "complete": "Shift-C",
     "next slice": "Shift-N",
+    "worse": "Shift-W",
 }
 
 

@@ -1,0 +1,163 @@
+"""The *Measure* widget."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+import napari.layers
+import napari.viewer
+from qtpy.QtCore import QEvent, Qt
+from qtpy.QtWidgets import QFormLayout, QHBoxLayout, QPushButton, QScrollArea, QVBoxLayout, QWidget
+
+from ..errors import LungSegError
+from .appearance import colours_of
+from .compare_widget import is_comparable
+from .job_box import JobBox
+from .jobs import report
+from .layer_choice import LayerChoice
+from .layers import check_axes, layer_facts
+from .measured import Measured, measure_steps, store_features
+from .places import go_to_slice, image_under
+from .previews import is_preview
+from .table_view import TableView
+
+
+class MeasureWidget(QScrollArea):
+    """Measure an Image layer under a Labels layer: a table to sort, click, copy and save.
+
+    Parameters
+    ----------
+    napari_viewer : the viewer it works on
+    """
+
+    def __init__(self, napari_viewer: napari.viewer.Viewer) -> None:
+        super().__init__()
+        self.viewer = napari_viewer
+        self.result: Measured | None = None
+        self._measured: napari.layers.Labels | None = None
+        self._closed = False
+        self._build()
+        self.destroyed.connect(lambda: self.close_down())
+        self._choose_image()
+
+    # Running
+
+    def run(self) -> None:
+        """Measure what is chosen, in the background."""
+        image, labels = self.image.layer, self.labels.layer
+        if self.box.is_running or image is None or labels is None:
+            return
+        facts = (layer_facts(image), layer_facts(labels))
+        try:
+            for each in facts:
+                check_axes(each)
+        except LungSegError as error:
+            report(error)
+            return
+        self.box.start(partial(measure_steps, *facts), partial(self._finished, labels))
+
+    def _finished(self, layer: napari.layers.Labels, result: Measured) -> None:
+        self._unwatch()
+        self.result, self._measured = result, layer
+        self.table.show_table(result.table, colours_of(layer, result.table.column("label")))
+        kept = store_features(layer, result.table)
+        told = "The figures are kept in the layer's features, too." if kept else ""
+        self.box.tell(told if len(result.table) else "The layer holds no label, so there is nothing to measure.")
+        layer.events.paint.connect(self._changed)
+        layer.events.data.connect(self._changed)
+
+    def _go_to_row(self, number: int) -> None:
+        """Select the label of a row, and go to its largest slice."""
+        layer = self._measured
+        if self.result is None or layer is None or layer not in self.viewer.layers:
+            return
+        row = dict(zip(self.table.table.columns, self.table.table.rows[number], strict=True))
+        if row["label"] is not None:
+            layer.selected_label = row["label"]
+        index = row.get("frame", self.result.largest.get(row["label"]))
+        if index is not None:
+            go_to_slice(self.viewer, layer, index)
+
+    def _changed(self, event: object = None) -> None:
+        self.box.tell("The labels have changed since; measure again.")
+
+    # Building
+
+    def _build(self) -> None:
+        inner = QWidget()
+        layout = QVBoxLayout(inner)
+        self.image = LayerChoice(self.viewer, _is_image)
+        self.labels = LayerChoice(self.viewer, is_comparable)
+        form = QFormLayout()
+        form.addRow("Image", self.image)
+        form.addRow("Labels", self.labels)
+        layout.addLayout(form)
+        self.box = JobBox("Measure", self.run)
+        self.box.changed.connect(self._enable)
+        self.table = TableView()
+        self.table.chosen.connect(self._go_to_row)
+        self.labels.chosen.connect(self._choose_image)
+        self.image.chosen.connect(self._enable)
+        for widget in (self.box, self.table):
+            layout.addWidget(widget)
+        layout.addLayout(self._build_ends())
+        layout.addStretch()
+        self.setWidget(inner)
+        self.setWidgetResizable(True)
+        self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        self.setMinimumWidth(400)
+
+    def _build_ends(self) -> QHBoxLayout:
+        self.copy_button, self.save_button = QPushButton("Copy"), QPushButton("Save table…")
+        self.copy_button.setToolTip("The table, to paste into a spreadsheet")
+        self.copy_button.clicked.connect(lambda: self.table.copy_text())
+        self.save_button.setToolTip("CSV, JSON or Parquet")
+        self.save_button.clicked.connect(lambda: self.table.ask_and_save("measurements.csv"))
+        row = QHBoxLayout()
+        for button in (self.copy_button, self.save_button):
+            row.addWidget(button)
+        return row
+
+    def _choose_image(self) -> None:
+        """The image under the labels."""
+        if self.labels.layer is not None:
+            self.image.layer = image_under(self.viewer, self.labels.layer)
+        self._enable()
+
+    def _enable(self) -> None:
+        ready = self.image.layer is not None and self.labels.layer is not None
+        self.box.run_button.setEnabled(ready and not self.box.is_running)
+        for widget in (self.copy_button, self.save_button):
+            widget.setEnabled(self.result is not None)
+        self.table.setVisible(self.result is not None)
+        if not ready and self.result is None:
+            self.box.tell("Open an image, and make or open its labels.")
+
+    # Leaving
+
+    def changeEvent(self, event: QEvent | None) -> None:  # noqa: N802 (Qt's name)
+        """Let go when napari takes the widget out of its window."""
+        super().changeEvent(event)
+        if event is not None and event.type() == QEvent.Type.ParentChange and self.parent() is None:
+            self.close_down()
+
+    def close_down(self) -> None:
+        """Let go of the viewer: stop the run and call nothing back. Touches no Qt object, which may be gone already."""
+        if self._closed:
+            return
+        self._closed = True
+        self._unwatch()
+        self.box.close_down()
+        self.image.close_down()
+        self.labels.close_down()
+
+    def _unwatch(self) -> None:
+        if self._measured is not None:
+            self._measured.events.paint.disconnect(self._changed)
+            self._measured.events.data.disconnect(self._changed)
+        self._measured = None
+
+
+def _is_image(layer: Any) -> bool:
+    return isinstance(layer, napari.layers.Image) and not is_preview(layer)

@@ -1,0 +1,81 @@
+"""What was measured of a layer: its rows, where each label is largest, and the layer's features."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ..analysis.measure import measure
+from ..analysis.regions import region_of
+from ..analysis.table import Table
+from ..progress import Progress
+from ..volume import LabelMap, Volume
+from .grids import labels_beside
+from .layers import LayerFacts, layer_to_volume
+
+
+@dataclass(frozen=True, eq=False)
+class Measured:
+    """An image under its labels.
+
+    Parameters
+    ----------
+    table : from `measure`
+    largest : label (None: all together) → the slice of the layer that holds most of it
+    volume, labels : what was measured
+    """
+
+    table: Table
+    largest: Mapping[int | None, int]
+    volume: Volume
+    labels: LabelMap
+
+
+def measure_steps(image: LayerFacts, labels: LayerFacts) -> Generator[Progress, None, Measured]:
+    """Measure a layer under another; returns `Measured`.
+
+    Raises
+    ------
+    InvalidVolumeError
+        When the labels do not lie on the image's grid, or a layer has axes beyond space.
+    """
+    yield Progress(0, 3, "Reading the image and its labels …")
+    volume, marks = layer_to_volume(image).load(), labels_beside(labels, image)
+    yield Progress(1, 3, "Measuring …")
+    table = measure(volume, marks)
+    yield Progress(2, 3, "Finding the largest slices …")
+    return Measured(table, largest_slices(marks, set(table.column("label"))), volume, marks)
+
+
+def largest_slices(labels: LabelMap, wanted: set[int | None]) -> dict[int | None, int]:
+    """Label (None: all together) → the slice in the standard view that holds most voxels of it; none for an absent label."""
+    standard, _ = labels.reoriented()
+    counts = {label: [int(region_of(part, label).sum()) for part in np.asarray(standard.array)] for label in wanted}
+    return {label: int(np.argmax(per_slice)) for label, per_slice in counts.items() if any(per_slice)}
+
+
+def store_features(layer: Any, table: Table) -> bool:
+    """Keep a table's rows in ``layer.features``, one row per label; other columns that are there stay.
+
+    Returns whether they fit: of a stack of radiographs, whose labels have a row per frame, nothing is kept.
+    """
+    import pandas as pd
+
+    if "frame" in table.columns:
+        return False
+    columns = ["index" if heading == "label" else heading for heading in table.headings]
+    found = pd.DataFrame([row for row in table.rows if row[table.columns.index("label")] is not None], columns=columns)
+    found["index"] = found["index"].astype(int)
+    before = pd.DataFrame(layer.features)
+    if "index" not in before:
+        before.insert(0, "index", range(len(before)))
+    if 0 not in set(before["index"]):
+        before = pd.concat([pd.DataFrame({"index": [0]}), before])
+    kept = before[[name for name in before if name == "index" or name not in found]]
+    merged = kept.merge(found, on="index", how="outer").sort_values("index", ignore_index=True)
+    merged.loc[merged["index"] == 0, "name"] = "background"
+    layer.features = merged
+    return True
