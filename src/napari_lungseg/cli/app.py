@@ -65,6 +65,7 @@ def segment(
     series: OneSeries = None,
     format: Format = "nii.gz",
     hu_offset: float | Literal["auto"] | None = None,
+    straighten: Annotated[bool, Parameter(negative=())] = False,
     overwrite: Annotated[bool, Parameter(negative=())] = False,
     report: Annotated[bool, Parameter(negative=())] = False,
     yes: Annotated[bool, Parameter(name=("--yes", "-y"), negative=())] = False,
@@ -89,6 +90,8 @@ def segment(
         Of the files in a folder.
     hu_offset : float
         For CT without Hounsfield units: what to add to its values, e.g. -1024; auto finds it.
+    straighten : bool
+        Segment CT slices of a tilted gantry or at uneven distances on a straight and even grid, and bring labels back.
     overwrite : bool
         Replace labels that are there already. Inputs are never replaced.
     report : bool
@@ -106,6 +109,7 @@ def segment(
         modality=modality,
         series=series,
         hu_offset=hu_offset,
+        straighten=straighten,
         as_json=as_json,
         model=model,
         device=device,

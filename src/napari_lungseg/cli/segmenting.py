@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -34,6 +35,7 @@ def segment_all(
     modality: Modality | None,
     series: str | None,
     hu_offset: float | Literal["auto"] | None,
+    straighten: bool,
     as_json: bool,
     model: str | None,
     device: str,
@@ -44,9 +46,8 @@ def segment_all(
     """Segment every volume in ``paths`` and return the exit code: 2 when any of them failed."""
     _check(model, device, settings.precision, yes=yes)
     outputs = Outputs(paths, out, suffix, overwrite)
-    job = _Job(
-        outputs, modality, series, hu_offset, as_json, {"model": model, "device": device, "settings": settings}, report
-    )
+    options = {"model": model, "device": device, "settings": settings}
+    job = _Job(outputs, modality, series, hu_offset, straighten, as_json, options, report)
     for path in paths:
         job.take(path)
     if as_json:
@@ -62,6 +63,7 @@ class _Job:
     modality: Modality | None
     series: str | None
     hu_offset: float | Literal["auto"] | None
+    straighten: bool
     as_json: bool
     options: dict[str, Any]
     report: bool = False
@@ -85,10 +87,9 @@ class _Job:
 
     def _one(self, path: Path, volume: Volume, target: Path) -> None:
         from ..io import write
-        from ..segmentation.predict import iter_segment
 
         volume = _in_hounsfield(volume, self.hu_offset).load()
-        labels = show.drained(iter_segment(volume, **self.options), path.name)
+        labels = self._labels(volume, path.name)
         write(labels, target)
         self.flat_files += _overlays_nowhere(volume, target)
         record = _record(path, target, volume, labels)
@@ -106,6 +107,19 @@ class _Job:
         if not self.as_json:
             show.line(f"  {page}")
         return page
+
+    def _labels(self, volume: Volume, name: str) -> LabelMap:
+        """Labels on the volume's own grid, though they may have been found on a straightened one."""
+        from ..analysis.resample import resample_labels
+        from ..analysis.straighten import straightened
+        from ..segmentation.predict import iter_segment
+
+        straight = straightened(volume) if self.straighten else volume
+        labels = show.drained(iter_segment(straight, **self.options), name)
+        if straight is volume:
+            return labels
+        told = (*labels.findings, *straight.findings[len(volume.findings) :])
+        return dataclasses.replace(resample_labels(labels, volume.geometry), findings=told)
 
     def _fail(self, path: Path, error: LungSegError) -> None:
         self.failed += 1

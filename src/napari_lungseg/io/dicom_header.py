@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import struct
 import warnings
 from collections.abc import Mapping, Sequence
@@ -24,6 +25,10 @@ _PIXEL_DATA = {b"\xe0\x7f\x10\x00": "<", b"\x7f\xe0\x00\x10": ">"}
 _FLOAT_PIXEL_DATA = (b"\xe0\x7f\x08\x00", b"\xe0\x7f\x09\x00", b"\x7f\xe0\x00\x08", b"\x7f\xe0\x00\x09")
 _ITEM, _ITEMS_END = b"\xfe\xff\x00\xe0", b"\xfe\xff\xdd\xe0"
 _UNDEFINED = 0xFFFFFFFF
+# JPEG 2000 packs an empty image to a few hundred bytes; more than this nothing does.
+_MOST_PACKED = 100_000
+# A deflated data set larger than this, and so much larger than its file, is no scan.
+_MOST_INFLATED, _USUAL_DEFLATE = 1 << 30, 50
 _DEFLATED = "1.2.840.10008.1.2.1.99"
 _PLAIN = ("1.2.840.10008.1.2", "1.2.840.10008.1.2.1")
 # They have pixels, but are not scans: segmentations (binary, label map) and dose grids.
@@ -232,8 +237,11 @@ def read_instance(path: Path) -> Instance | None:
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
+                _check_deflated(file)
                 header = pydicom.dcmread(file, stop_before_pixels=True, force=True)
             syntax = str(header.file_meta.get("TransferSyntaxUID", ""))
+        except DamagedFileError:
+            raise
         except Exception as error:  # pydicom raises anything from AttributeError to struct.error on damaged bytes
             raise DamagedFileError(f"its header cannot be understood ({error})") from error
         frame = Frame(Instance(path, header, syntax, None))
@@ -241,8 +249,29 @@ def read_instance(path: Path) -> Instance | None:
         return Instance(path, header, syntax, None if syntax == _DEFLATED else _check_pixels(file, frame))
 
 
+def _check_deflated(file: BinaryIO) -> None:
+    """Raise where a deflated data set unpacks to far more than a scan would; pydicom unpacks it whole."""
+    import zlib
+
+    head = file.read(1024)
+    if _DEFLATED.encode() not in head or head[132:140] != b"\x02\0\0\0UL\x04\0":
+        file.seek(0)
+        return
+    file.seek(144 + int.from_bytes(head[140:144], "little"))
+    most = max(_MOST_INFLATED, _USUAL_DEFLATE * os.fstat(file.fileno()).st_size)
+    unpack, total = zlib.decompressobj(-zlib.MAX_WBITS), 0
+    while part := unpack.unconsumed_tail or file.read(1 << 20):
+        total += len(unpack.decompress(part, 1 << 24))
+        if total > most:
+            raise DamagedFileError(f"it unpacks to more than {most:,} bytes")
+    file.seek(0)
+
+
 def _refuse_other_objects(frame: Frame) -> None:
-    uid = frame.get("SOPClassUID") or frame.instance.header.file_meta.get("MediaStorageSOPClassUID")
+    try:
+        uid = frame.get("SOPClassUID") or frame.instance.header.file_meta.get("MediaStorageSOPClassUID")
+    except Exception as error:  # pydicom raises anything on a damaged value
+        raise DamagedFileError(f"its header cannot be understood ({error})") from error
     known = str(getattr(uid, "name", uid)) if uid is not None else ""
     # A damaged identifier is its own name, and may hold anything, also the patient's.
     name = known.removesuffix(" Storage") if known and known != str(uid) else "object of unknown kind"
@@ -275,7 +304,11 @@ def _check_pixels(file: BinaryIO, frame: Frame) -> int | None:
     size = file.seek(0, 2)
     if length == _UNDEFINED:
         file.seek(start)
-        _check_fragments(file, size)
+        count = _check_fragments(file, size)
+        if count - 1 < frame.count("NumberOfFrames", 1):
+            raise DamagedFileError(f"its header promises more frames than its {count - 1} compressed one(s)")
+        if _bytes_of_frames(frame) > (size - start) * _MOST_PACKED:
+            raise DamagedFileError("its header promises far more pixels than can be packed into it")
         return None
     expected = _expected_bytes(frame)
     if min(length, size - start) < expected:
@@ -285,23 +318,30 @@ def _check_pixels(file: BinaryIO, frame: Frame) -> int | None:
     return start if frame.instance.transfer_syntax in _PLAIN else None
 
 
-def _check_fragments(file: BinaryIO, size: int) -> None:
-    """Walk over the fragments of compressed pixels, which must not run past the end of the file."""
+def _check_fragments(file: BinaryIO, size: int) -> int:
+    """Count the fragments of compressed pixels (the offset table is one), which must not run past the end of the file."""
+    count = 0
     while head := file.read(8):
         if len(head) < 8 or head[:4] != _ITEM:
             if head[:4] == _ITEMS_END:
-                return
+                return count
             raise DamagedFileError("its compressed pixels are damaged")
         end = file.tell() + struct.unpack("<I", head[4:])[0]
         if end > size:
             raise DamagedFileError("it is cut off within its compressed pixels")
         file.seek(end)
+        count += 1
+    return count
 
 
 def _expected_bytes(frame: Frame) -> int:
-    """Bytes of uncompressed pixels that the header promises (subsampled colour takes fewer: not checked)."""
-    if "422" in frame.text("PhotometricInterpretation"):
-        return 0
+    """Bytes of uncompressed pixels that must be there; subsampled colour takes two thirds."""
+    whole = _bytes_of_frames(frame)
+    return 2 * whole // 3 if "422" in frame.text("PhotometricInterpretation") else whole
+
+
+def _bytes_of_frames(frame: Frame) -> int:
+    """Bytes of all pixels that the header promises."""
     values = int(np.prod(frame.shape)) * frame.count("SamplesPerPixel", 1) * max(1, frame.count("NumberOfFrames", 1))
     return values * frame.count("BitsAllocated", 16) // 8
 

@@ -14,6 +14,7 @@ from ..findings import Finding
 from ..volume import Geometry, LabelMap, Modality
 from . import segments, suffix_of
 from .buffer import array_of
+from .claims import check_metaimage, check_nrrd
 from .decoded import Decoded
 from .infer import settle
 from .nifti import decode_nifti
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from . import Item
 
 _NIFTI = (".nii", ".nii.gz")
+_METAIMAGE = (".mha", ".mhd")
 _LPS_TO_RAS = np.diag((-1.0, -1.0, 1.0, 1.0))
 # A text header ends long before this; the words that give a spacing are searched for in it.
 _HEADER_BYTES = 1 << 16
@@ -64,7 +66,7 @@ def read_itk(paths: Sequence[Path], *, modality: Modality | None = None, labels:
 def _decode_itk(path: Path) -> list[Decoded]:
     """What a MetaImage or NRRD file holds; a Slicer segmentation of overlapping segments holds several label maps."""
     image = _open(path)
-    metadata = {key: image.GetMetaData(key) for key in image.GetMetaDataKeys()}
+    metadata = {key: image.GetMetaData(key) for key in image.GetMetaDataKeys() if key.isascii()}
     array = array_of(image)
     geometry, placed, findings = _geometry(path, image)
     if segments.FIRST_KEY in metadata:
@@ -84,6 +86,7 @@ def _decode_itk(path: Path) -> list[Decoded]:
 def _open(path: Path) -> Any:
     import SimpleITK
 
+    (check_metaimage if suffix_of(path) in _METAIMAGE else check_nrrd)(path)
     try:
         image: Any = SimpleITK.ReadImage(str(path))
     except RuntimeError as error:

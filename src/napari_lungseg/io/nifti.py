@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import gzip
 import io
+import math
 import os
 import zlib
 from pathlib import Path
@@ -19,11 +20,14 @@ from ..errors import ReadError
 from ..findings import Finding
 from ..volume import Geometry
 from .buffer import array_of
+from .claims import MOST_DEFLATED
 from .decoded import Decoded, signed_for
 
 _LABEL_INTENT = 1002  # NIFTI_INTENT_LABEL, nifti1.h
 _MM_PER_UNIT = {"meter": 1000.0, "mm": 1.0, "micron": 0.001, "unknown": 1.0}
 _LONGEST_HEADER = 540
+# Unpacked at most behind the voxels: 64 MB.
+_CHUNK, _MOST_CHUNKS_BEHIND = 1 << 20, 64
 _HEADER_SIZES = {348: "Nifti1Header", 540: "Nifti2Header"}
 # nibabel counts (x, y, z) in RAS; here it is (z, y, x) in LPS: left and back change sign.
 _RAS_TO_LPS = np.diag((1.0, -1.0, -1.0))
@@ -39,6 +43,7 @@ def decode_nifti(path: Path) -> list[Decoded]:
     """
     header = _header(path)
     _check_header(path, header)
+    _check_claims(path, header)
     frames = _quickly(path, header)
     if frames is None:
         frames = _voxels(path, header)
@@ -66,11 +71,16 @@ def _is_packed(path: Path) -> bool:
         return file.read(2) == b"\x1f\x8b"
 
 
-def _bytes_of(path: Path) -> np.ndarray:
-    """The file's bytes, unpacked and writable, so that the voxels are a view of them and can be painted on."""
+def _bytes_of(path: Path, count: int) -> np.ndarray:
+    """The file's first bytes, unpacked and writable, so that the voxels are a view of them and can be painted on."""
     if not _is_packed(path):
-        return np.fromfile(path, dtype=np.uint8)
-    return np.frombuffer(bytearray(gzip.decompress(path.read_bytes())), dtype=np.uint8)
+        return np.fromfile(path, dtype=np.uint8, count=count)
+    with gzip.open(path) as file:
+        content = np.frombuffer(bytearray(file.read(count)), dtype=np.uint8)
+        for _ in range(_MOST_CHUNKS_BEHIND):  # the checksum is looked at where the file ends
+            if not file.read(_CHUNK):
+                break
+    return content
 
 
 def _header(path: Path) -> Any:
@@ -104,6 +114,21 @@ def _check_header(path: Path, header: Any) -> None:
         )
     if int(header["sform_code"]) > 0 and not np.isfinite(rows).all():
         raise ReadError(f"{path.name} has a position that is not a number in its header; export the scan again.")
+
+
+def _check_claims(path: Path, header: Any) -> None:
+    """Raise where the header claims more voxels than the file can hold: nothing is allocated on its word alone."""
+    try:
+        shape, itemsize = [abs(int(size)) for size in header.get_data_shape()], header.get_data_dtype().itemsize
+        claimed = int(header.get_data_offset()) + math.prod(shape) * itemsize
+    except Exception as error:  # an unknown type or an impossible count of dimensions
+        raise ReadError(f"{path.name} has a damaged NIfTI header ({error}); export it again.") from error
+    there = path.stat().st_size * (MOST_DEFLATED if _is_packed(path) else 1)
+    if claimed > there:
+        raise ReadError(
+            f"{path.name} is cut short or damaged: its header claims {claimed:,} bytes, more than the file can hold. "
+            "Copy or export it again."
+        )
 
 
 def _quickly(path: Path, header: Any) -> np.ndarray | None:
@@ -147,8 +172,8 @@ def _voxels(path: Path, header: Any) -> np.ndarray:
     spatial = [*shape[:4], 1, 1, 1, 1][:4]
     try:
         dtype = header.get_data_dtype()
-        offset, count = int(header.get_data_offset()), int(np.prod(spatial)) * channels
-        flat = np.frombuffer(_bytes_of(path), dtype=dtype, count=count, offset=offset)
+        offset, count = int(header.get_data_offset()), math.prod(spatial) * channels
+        flat = np.frombuffer(_bytes_of(path, offset + count * dtype.itemsize), dtype=dtype, count=count, offset=offset)
     except Exception as error:  # too few bytes, an unknown type, an impossible offset: the file is broken
         raise _cut_short(path, error) from error
     if dtype.names:  # RGB and RGBA are records of bytes
@@ -186,7 +211,7 @@ def _geometry(path: Path, header: Any, shape: tuple[int, ...]) -> tuple[Geometry
     size = (int(shape[0]), int(shape[1]), int(shape[2]))
     findings: list[Finding] = []
     stated = int(header["sform_code"]) > 0 or int(header["qform_code"]) > 0
-    unit = str(header.get_xyzt_units()[0])
+    unit = _unit(header)
     scale = _MM_PER_UNIT.get(unit, 1.0)
     pixdim = np.asarray(header["pixdim"][1:4], dtype=float) * scale
     spacing = np.where(np.isfinite(pixdim) & (pixdim > 0), pixdim, 1.0)[::-1]
@@ -195,7 +220,7 @@ def _geometry(path: Path, header: Any, shape: tuple[int, ...]) -> tuple[Geometry
         told = "The file does not say how it lies in the patient (neither sform nor qform)."
         findings += [Finding("no-orientation", told)] if size[0] > 1 else []
         return Geometry(size, tuple(spacing), units="pixel" if says_nothing else "mm"), False, findings
-    ras = np.asarray(header.get_best_affine(), dtype=float) * scale
+    ras = _affine(path, header) * scale
     if size[0] == 1 and unit == "unknown" and np.array_equal(np.abs(ras[:3]), np.eye(4)[:3]):
         return Geometry(size, units="pixel"), False, findings  # the affine of someone who had none
     matrix = _RAS_TO_LPS @ ras[2::-1, 2::-1]
@@ -211,6 +236,22 @@ def _geometry(path: Path, header: Any, shape: tuple[int, ...]) -> tuple[Geometry
         )
     rows = tuple(tuple(float(value) for value in row) for row in direction)
     return Geometry(size, tuple(lengths), tuple(origin), rows), True, findings  # type: ignore[arg-type]
+
+
+def _unit(header: Any) -> str:
+    try:
+        return str(header.get_xyzt_units()[0])
+    except KeyError:  # a code that the format does not know
+        return "unknown"
+
+
+def _affine(path: Path, header: Any) -> np.ndarray:
+    try:
+        return np.asarray(header.get_best_affine(), dtype=float)
+    except Exception as error:  # nibabel raises what it meets in a damaged quaternion
+        raise ReadError(
+            f"{path.name} has a damaged position in its header ({error}); export the scan again."
+        ) from error
 
 
 def _about_forms(header: Any, scale: float, ras: np.ndarray, shape: tuple[int, int, int]) -> list[Finding]:

@@ -17,6 +17,7 @@ from ..errors import InvalidVolumeError, ReadError, WriteError
 from ..findings import Finding
 from ..volume import Geometry, LabelMap, Modality, Volume
 from . import suffix_of
+from .claims import check_png
 from .decoded import Decoded
 from .infer import settle
 from .tiff import decode_tiff
@@ -65,6 +66,7 @@ def _pixels(path: Path) -> tuple[np.ndarray, dict[int, str]]:
     """(y, x[, channel]) pixels upright as EXIF says, and the palette of a label map."""
     from PIL import Image, ImageOps, UnidentifiedImageError
 
+    check_png(path)
     if _is_deep_colour_png(path):
         return _through_itk(path), {}
     try:

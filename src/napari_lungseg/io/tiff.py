@@ -11,6 +11,7 @@ import numpy as np
 from ..errors import ReadError
 from ..findings import Finding
 from ..volume import Geometry
+from .claims import MOST_DEFLATED, check_tiff
 from .decoded import Decoded
 
 _MM_PER_UNIT = {
@@ -37,6 +38,7 @@ def decode_tiff(path: Path) -> list[Decoded]:
     """
     import tifffile
 
+    check_tiff(path)
     try:
         with tifffile.TiffFile(path) as tiff:
             spacing = _spacing(tiff)
@@ -51,6 +53,7 @@ def decode_tiff(path: Path) -> list[Decoded]:
 
 def _decode_series(path: Path, series: Any, spacing: tuple[float | None, float, float] | None) -> Decoded:
     page = series.keyframe
+    _check_claims(path, series)
     array, axes = _unpacked(path, series), str(series.axes)
     array, axes = _ordered(path, array, axes)
     array, findings = _as_shown(array, page)
@@ -72,6 +75,18 @@ def _decode_series(path: Path, series: Any, spacing: tuple[float | None, float, 
         judge_values=False,
         findings=(*findings, *_about_pages(array.shape[0], slices)),
     )
+
+
+def _check_claims(path: Path, series: Any) -> None:
+    """Raise where the pages claim more pixels than the file can hold: nothing is allocated on their word alone."""
+    size = path.stat().st_size
+    there = size * (1 if int(series.keyframe.compression) == 1 else MOST_DEFLATED)
+    beyond = any(count > size for page in series.pages if page is not None for count in page.databytecounts)
+    if series.nbytes > there or beyond:
+        raise ReadError(
+            f"{path.name} is cut short or damaged: it claims {series.nbytes:,} bytes of pixels, more than the file can "
+            "hold. Copy or export it again."
+        )
 
 
 def _about_pages(pages: int, slices: bool) -> list[Finding]:

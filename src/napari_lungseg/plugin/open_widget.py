@@ -15,6 +15,7 @@ from .jobs import Job
 FILE_FILTER = f"Scans ({' '.join(f'*{suffix}' for suffix in READERS)});;All files (*)"
 _KINDS: dict[str, Modality | None] = {"automatic": None, "CT": "ct", "X-ray": "xray"}
 _AS: dict[str, bool | None] = {"automatic": None, "image": False, "label map": True}
+_SLICES = {"as scanned": False, "straight and even": True}
 
 
 class OpenWidget(QWidget):
@@ -29,9 +30,13 @@ class OpenWidget(QWidget):
         super().__init__()
         self.viewer = napari_viewer
         self.job: Job | None = None
-        self.kind, self.shown_as = QComboBox(), QComboBox()
+        self.kind, self.shown_as, self.slices = QComboBox(), QComboBox(), QComboBox()
         self.kind.addItems(list(_KINDS))
         self.shown_as.addItems(list(_AS))
+        self.slices.addItems(list(_SLICES))
+        self.slices.setToolTip(
+            "Slices of a tilted gantry, or at uneven distances, can be resampled to a straight and even grid"
+        )
         files, folder = QPushButton("Files…"), QPushButton("Folder…")
         files.setToolTip("Files of one series make one layer; pictures of one size make a stack")
         folder.setToolTip("Every series in a folder and its subfolders")
@@ -44,6 +49,7 @@ class OpenWidget(QWidget):
         form = QFormLayout()
         form.addRow("Kind", self.kind)
         form.addRow("Open as", self.shown_as)
+        form.addRow("Slices", self.slices)
         self.message = QLabel("")
         self.message.setWordWrap(True)
         layout = QVBoxLayout(self)
@@ -60,6 +66,7 @@ class OpenWidget(QWidget):
             paths,
             modality=_KINDS[self.kind.currentText()],
             labels=_AS[self.shown_as.currentText()],
+            straighten=_SLICES[self.slices.currentText()],
             on_end=self._ended,
         )
 

@@ -64,6 +64,7 @@ def open_paths(
     *,
     modality: Modality | None = None,
     labels: bool | None = None,
+    straighten: bool = False,
     on_end: Callable[[], object] | None = None,
 ) -> Job:
     """Read paths in the background and add what they hold; what was noticed is shown."""
@@ -84,14 +85,19 @@ def open_paths(
         if len(paths) == 1 and len(added) == 1 and paths[0].is_file() and is_dicom(paths[0]):
             offer_series(viewer, paths[0])
 
-    return Job(lambda: layer_steps(paths, modality, labels), on_progress=add, on_result=done, on_end=on_end)
+    return Job(
+        lambda: layer_steps(paths, modality, labels, straighten=straighten),
+        on_progress=add,
+        on_result=done,
+        on_end=on_end,
+    )
 
 
 def layer_steps(
-    paths: Sequence[Path], modality: Modality | None = None, labels: bool | None = None
+    paths: Sequence[Path], modality: Modality | None = None, labels: bool | None = None, *, straighten: bool = False
 ) -> Generator[Progress, None, list[LungSegError]]:
     """`read_steps`, each payload as pairs of item and layer: making a layer takes napari longer than adding it."""
-    steps = read_steps(paths, modality, labels)
+    steps = read_steps(paths, modality, labels, straighten=straighten)
     while True:
         try:
             step = next(steps)
@@ -103,7 +109,7 @@ def layer_steps(
 
 
 def read_steps(
-    paths: Sequence[Path], modality: Modality | None = None, labels: bool | None = None
+    paths: Sequence[Path], modality: Modality | None = None, labels: bool | None = None, *, straighten: bool = False
 ) -> Generator[Progress, None, list[LungSegError]]:
     """Read paths that were opened together; each step's payload is what one of them held. Returns what failed."""
     groups, errors = together(paths), []
@@ -113,8 +119,15 @@ def read_steps(
         except LungSegError as error:
             errors.append(error)
             continue
-        yield Progress(done + 1, len(groups), "Reading …", largest(items))
+        items = largest(items)
+        yield Progress(done + 1, len(groups), "Reading …", [_straight(i) for i in items] if straighten else items)
     return errors
+
+
+def _straight(item: Item) -> Item:
+    from ..analysis.straighten import straightened
+
+    return straightened(item) if isinstance(item, Volume) else item
 
 
 def together(paths: Sequence[Path]) -> list[list[Path]]:
