@@ -186,6 +186,19 @@ def test_removing_much_is_told():
     assert run(speckles)[1] == ["much-removed"]
 
 
+@pytest.mark.parametrize(("count", "told"), [(7, []), (8, ["many-fragments"])])
+def test_many_fragments_are_told_and_few_or_tiny_ones_are_not(count, told):
+    labels = two_lungs()
+    for number in range(count):
+        labels[4 * number % 16 : 4 * number % 16 + 3, 34:39, 4 + 14 * (number // 4) : 14 + 14 * (number // 4)] = 1
+    labels[1, 1, ::2] = 2
+    assert labels.shape == SHAPE
+    findings = postprocess(labels.copy(), AXIAL, frames=False, keep_largest=False)[1]
+    assert [finding.code for finding in findings if finding.code == "many-fragments"] == told
+    other = postprocess(labels.copy(), AXIAL, frames=False, names={1: "nodule", 2: "vessel"})[1]
+    assert "many-fragments" not in [finding.code for finding in other]
+
+
 def test_labels_that_are_not_lungs_keep_their_sides():
     names = {1: "lesion", 3: "nodule"}
     labels = np.zeros(SHAPE, np.uint8)

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from napari_lungseg.models.spec import ModelSpec
+from napari_lungseg.segmentation.evidence import VIEWS, Evidence
 from napari_lungseg.segmentation.quality import DOUBTS, EXPECTED_DICE, check, statistics
 from napari_lungseg.volume import FRONTAL, LUNG_NAMES, Geometry, Volume
 
@@ -39,7 +40,13 @@ def evidence_of(labels, certainty=0.9999):
     wins = np.stack([(labels == label).sum(axis=(1, 2)) for label in range(3)], axis=1).astype(np.float32)
     elsewhere = wins.sum(1, keepdims=True) - wins
     chance = wins * certainty + elsewhere * (1 - certainty) / 2
-    return np.stack([wins * certainty, chance, wins], axis=-1)
+    return Evidence(np.stack([wins * certainty, chance, wins], axis=-1), wins.astype(int), agreeing(labels, 1.0))
+
+
+def agreeing(labels, share):
+    """Every view gives this share of the labelled pixels the same label."""
+    size = np.array([np.count_nonzero(plane) for plane in labels], np.float32)
+    return np.stack([np.stack([2 * size * share, 2 * size], -1)] * len(VIEWS), 1)
 
 
 def codes(labels, view, spec=CT, certainty=0.9999):
@@ -148,3 +155,50 @@ def test_other_models_are_asked_for_their_confidence_only():
     labels[:, ::2] = 0
     assert codes(labels, ct_of(labels), spec) == []
     assert codes(labels, ct_of(labels), spec, certainty=0.6) == ["low-confidence"]
+
+
+def test_what_the_views_agree_on_and_what_tidying_up_changed():
+    labels = two_lungs()
+    evidence = evidence_of(labels)
+    evidence.agreement[:] = agreeing(labels, 0.8)
+    evidence.agreement[3:] = np.nan
+    evidence.pixels[:, 1] += 10
+    (values,) = statistics(labels, ct_of(labels), evidence, CT)
+    assert values.as_record()["turned"] == values.as_record()["mirrored"] == pytest.approx(0.8)
+    assert values.changed == pytest.approx(10 * 20 / (10 * 20 + 2 * (labels > 0).sum()), rel=1e-4)
+    evidence.agreement[:] = np.nan
+    (values,) = statistics(labels, ct_of(labels), evidence, CT)
+    assert "mirrored" not in values.as_record()
+
+
+def test_hollow_and_uneven_lungs():
+    labels = two_lungs()
+    (whole,) = statistics(labels, ct_of(labels), evidence_of(labels), CT)
+    assert whole.hollow == pytest.approx(0) and whole.uneven == 0
+    labels[:, 14:26, 12:26] = 0
+    (bitten,) = statistics(labels, ct_of(labels), evidence_of(labels), CT)
+    assert bitten.hollow == pytest.approx(12 * 14 / (24 * 20))
+    labels = two_lungs()
+    labels[:, 26:32, 6:26] = 0
+    (shorter,) = statistics(labels, ct_of(labels), evidence_of(labels), CT)
+    assert shorter.uneven == pytest.approx(6 / (24 + 18))
+
+
+@pytest.mark.parametrize(
+    ("spacing", "told"), [((12.0, 4.0, 5.0), False), ((1.0, 4.0, 5.0), True), ((12.0, 4.0, 50.0), True)]
+)
+def test_lungs_of_a_size_that_no_chest_has_speak_of_the_spacing(spacing, told):
+    labels = two_lungs()
+    view = ct_of(labels)
+    view = dataclasses.replace(view, geometry=Geometry(labels.shape, spacing))
+    (values,) = statistics(labels, view, evidence_of(labels), CT)
+    assert (values.width_mm, values.height_mm) == pytest.approx((48 * spacing[2], 16 * spacing[0]))
+    assert ("spacing-suspicious" in codes(labels, view)) == told
+
+
+def test_a_radiograph_is_as_high_as_its_rows_and_one_ct_slice_has_no_height():
+    labels = two_lungs()[4:5]
+    (values,) = statistics(labels, xray_of(labels), evidence_of(labels), XRAY)
+    assert (values.width_mm, values.height_mm) == (48 * 5, 24 * 5)
+    (values,) = statistics(labels, ct_of(labels), evidence_of(labels), CT)
+    assert np.isnan(values.height_mm)

@@ -32,6 +32,9 @@ WRAPPED = 0.5
 COMPARABLE = 0.2
 GAS_BELOW_HU = -925
 LARGEST_GAS_ML = 300.0
+# So many pieces, each of at least this share of all that was marked, and the model saw no lungs but their crumbs.
+MANY_PIECES = 10
+CRUMB_SHARE = 0.005
 MUCH = 0.1  # removing a larger share than this is told
 
 
@@ -116,7 +119,7 @@ def _clean(labels: np.ndarray, first: int, rules: _Rules, where: str) -> list[Fi
     start = np.array([first + box[0].start, box[1].start, box[2].start])
     pieces = find_pieces(labels[box], start, rules.geometry)
     found = _labelled(pieces)
-    findings = _check_sides(pieces, rules, where)
+    findings = _check_fragments(pieces, rules, where) + _check_sides(pieces, rules, where)
     _remove_gas(pieces, start, rules)
     removed = _settle(pieces, rules)
     if removed > MUCH * found:
@@ -139,6 +142,18 @@ def _box(labels: np.ndarray) -> tuple[slice, slice, slice] | None:
         return None
     z, y, x = (slice(int(line.argmax()), len(line) - int(line[::-1].argmax())) for line in lines)
     return z, y, x
+
+
+def _check_fragments(pieces: Pieces, rules: _Rules, where: str) -> list[Finding]:
+    """What came out in crumbs is told, whether or not they can be put together."""
+    count = int(np.count_nonzero((pieces.labels > 0) & (pieces.sizes >= max(2.0, CRUMB_SHARE * _labelled(pieces)))))
+    if count < MANY_PIECES or not (rules.right and rules.left):
+        return []
+    return [
+        Finding(
+            "many-fragments", f"What the model marked{where} came in {count} pieces, where two lungs were expected."
+        )
+    ]
 
 
 def _check_sides(pieces: Pieces, rules: _Rules, where: str) -> list[Finding]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,6 +23,7 @@ from ..progress import Progress, drain
 from ..settings import setting, validate
 from ..volume import LabelMap, Volume
 from .devices import PRECISIONS, is_out_of_memory, resolve_device, resolve_precision
+from .evidence import Evidence, agreement_of, doubt_of, looked_at, sums_of
 
 if TYPE_CHECKING:
     import torch
@@ -49,6 +50,9 @@ class SegmentSettings:
     )
     mirror: bool = setting(False, "Average with the mirrored image: twice the time, a little more accurate.")
     postprocess: bool = setting(True, "Keep one connected piece per lung, fill holes and tell the sides apart.")
+    look_again: bool = setting(
+        True, "Look at up to 12 slices four more times, a little changed, to say how sure the result is.", advanced=True
+    )
 
     def __post_init__(self) -> None:
         validate(self)
@@ -60,6 +64,7 @@ def segment(
     *,
     device: str = "auto",
     settings: SegmentSettings | None = None,
+    uncertainty: np.ndarray | None = None,
     progress: Callable[[Progress], object] | None = None,
 ) -> LabelMap:
     """Segment a scan.
@@ -70,6 +75,8 @@ def segment(
     model : name of a bundled model, path of a model file, or None for the bundled model of the modality
     device : ``"auto"``, ``"cpu"``, ``"cuda"``, ``"mps"``
     settings : see `SegmentSettings`
+    uncertainty : (z, y, x) uint8 array to fill, which may lie on disk (`numpy.memmap`): entropy of the soft-max per voxel,
+        per cent of the largest there can be
     progress : called after every batch
 
     Returns
@@ -83,7 +90,7 @@ def segment(
     DeviceError
         When the device is not there, or has too little memory for a single slice.
     """
-    return drain(iter_segment(volume, model, device=device, settings=settings), progress)
+    return drain(iter_segment(volume, model, device=device, settings=settings, uncertainty=uncertainty), progress)
 
 
 def iter_segment(
@@ -92,6 +99,7 @@ def iter_segment(
     *,
     device: str = "auto",
     settings: SegmentSettings | None = None,
+    uncertainty: np.ndarray | None = None,
 ) -> Generator[Progress, None, LabelMap]:
     """Segment step by step: yields `Progress` after every batch and returns the labels (see `segment`)."""
     started = time.perf_counter()
@@ -101,7 +109,7 @@ def iter_segment(
     yield Progress(0, volume.geometry.shape[0], "loading the model")
     run = _Run.prepare(chosen, device, settings)
     view, turn = volume.reoriented()
-    labels, evidence = yield from run.over(view)
+    labels, evidence = yield from run.over(view, None if uncertainty is None else turn.apply(uncertainty))
     findings += run.findings
     if settings.postprocess:
         from .postprocess import postprocess
@@ -112,12 +120,9 @@ def iter_segment(
             labels, view.geometry, frames=view.is_frames, names=chosen.spec.names, image=hounsfield
         )
         findings += noticed
-    from .quality import check, statistics
-
-    measured = statistics(labels, view, evidence, chosen.spec)
-    findings += check(measured, view, chosen.spec)
-    quality = [values.as_record() for values in measured]
-    record = run.record() | {"quality": quality, "seconds": round(time.perf_counter() - started, 3)}
+    judged, noticed = _judged(labels, view, evidence, chosen.spec, findings)
+    findings += noticed
+    record = run.record() | judged | {"seconds": round(time.perf_counter() - started, 3)}
     return LabelMap(
         array=np.ascontiguousarray(turn.undo(labels)),
         geometry=volume.geometry,
@@ -128,6 +133,29 @@ def iter_segment(
         name=f"{volume.name} {chosen.spec.name}",
         record=record,
     )
+
+
+def _judged(
+    labels: np.ndarray, view: Volume, evidence: Evidence, spec: ModelSpec, findings: Sequence[Finding]
+) -> tuple[dict[str, Any], list[Finding]]:
+    """What the record says of a result's quality, and the findings that come of it."""
+    from .calibration import predictions
+    from .confidence import judge
+    from .quality import check, statistics
+
+    measured = statistics(labels, view, evidence, spec)
+    noticed = check(measured, view, spec)
+    quality = [values.as_record() for values in measured]
+    predicted = predictions(quality, spec)
+    for values, prediction in zip(quality, predicted, strict=True):
+        if prediction is not None:
+            values |= {
+                "predicted_dice": prediction.dice,
+                "predicted_low": prediction.low,
+                "predicted_high": prediction.high,
+            }
+    confidence = judge(predicted, [*findings, *noticed])
+    return {"quality": quality, "confidence": confidence.as_record()}, noticed
 
 
 _WORDS = {"ct": "a chest CT", "xray": "a chest X-ray", "photo": "a colour photograph"}
@@ -188,22 +216,25 @@ class _Run:
         network = model.network(target)
         return cls(model.spec, network, target, precision, settings, settings.batch_size)
 
-    def over(self, view: Volume) -> Generator[Progress, None, tuple[np.ndarray, np.ndarray]]:
+    def over(
+        self, view: Volume, uncertainty: np.ndarray | None
+    ) -> Generator[Progress, None, tuple[np.ndarray, Evidence]]:
         """Segment a volume in the standard view.
 
         Returns
         -------
-        (z, y, x) uint8 labels, and (z, classes, 3) float32 evidence from the soft-max: per slice and class the sums of
-        p·y, p and y, y being the best class. Their ratio is the Dice that the network itself expects.
+        (z, y, x) uint8 labels, and what the network gave away about them; ``uncertainty`` is filled beside
         """
         total = view.geometry.shape[0]
         labels = np.empty(view.geometry.shape, np.uint8)
-        evidence = np.empty((total, self.spec.classes, 3), np.float32)
+        evidence = Evidence.empty(total, self.spec.classes)
+        again = looked_at(total, each=view.is_frames) & self.settings.look_again
         done = 0
         while done < total:
             part = slice(done, min(done + self.batch_size, total))
+            doubt = None if uncertainty is None else uncertainty[part]
             try:
-                labels[part], evidence[part] = self._batch(view.array[part])
+                self._batch(view.array[part], labels[part], evidence[part], again[part], doubt)
             except RuntimeError as error:
                 self._halve(error)
                 continue
@@ -228,30 +259,44 @@ class _Run:
 
             torch.cuda.empty_cache()
 
-    def _batch(self, voxels: Any) -> tuple[np.ndarray, np.ndarray]:
+    def _batch(
+        self, voxels: Any, labels: np.ndarray, evidence: Evidence, again: np.ndarray, doubt: np.ndarray | None
+    ) -> None:
+        """Fill labels, evidence and ``doubt`` of some slices, of which those in ``again`` are looked at again."""
         import torch
 
-        from .preprocess import boxes_of, from_network, to_network
+        from .preprocess import boxes_of, from_network, map_from_network, to_network
 
         with torch.inference_mode():
             slices = _tensor(voxels).to(self.device)
-            boxes = boxes_of(slices, self.spec.preprocessing)
-            images = to_network(slices, boxes, self.spec.preprocessing)
-            scores = self._scores(images.to(memory_format=torch.channels_last))
-            labels = from_network(scores, boxes, (slices.shape[1], slices.shape[2]), self.spec.preprocessing)
-            return labels.cpu().numpy(), _evidence(scores).cpu().numpy()
+            boxes, shape = boxes_of(slices, self.spec.preprocessing), (slices.shape[1], slices.shape[2])
+            images = to_network(slices, boxes, self.spec.preprocessing).to(memory_format=torch.channels_last)
+            scores = self._scores(images)
+            labels[:] = from_network(scores, boxes, shape, self.spec.preprocessing).cpu().numpy()
+            evidence.sums[:] = sums_of(scores).cpu().numpy()
+            if doubt is not None:
+                doubt[:] = map_from_network(doubt_of(scores), boxes, shape, self.spec.preprocessing).cpu().numpy()
+            if again.any():
+                order = mirror_order(self.spec.names)
+                found = agreement_of(self._forward, images[again], scores[again], order)
+                evidence.agreement[again] = found.cpu().numpy()
+        for plane, pixels in zip(labels, evidence.pixels, strict=True):
+            pixels[:] = np.bincount(plane.ravel(), minlength=len(pixels))
 
     def _scores(self, images: torch.Tensor) -> torch.Tensor:
         """(n, classes, rows, columns) float32; with ``mirror`` the mean over the image and its mirror image."""
+        scores = self._forward(images)
+        if not self.settings.mirror:
+            return scores
+        return (scores + self._forward(images.flip(-1)).flip(-1)[:, mirror_order(self.spec.names)]) / 2
+
+    def _forward(self, images: torch.Tensor) -> torch.Tensor:
         import torch
 
         reduced = self.precision != torch.float32
         with torch.autocast(self.device.type, dtype=self.precision, enabled=reduced):
             scores: torch.Tensor = self.network(images).float()
-            if not self.settings.mirror:
-                return scores
-            mirrored: torch.Tensor = self.network(images.flip(-1)).float().flip(-1)
-        return (scores + mirrored[:, mirror_order(self.spec.names)]) / 2
+        return scores
 
     def record(self) -> dict[str, Any]:
         """What made the labels: enough to make them again."""
@@ -285,17 +330,3 @@ def _tensor(voxels: Any) -> torch.Tensor:
     if array.dtype not in (np.uint8, np.int16, np.float32):
         array = array.astype(np.float32)
     return torch.from_numpy(np.ascontiguousarray(array))
-
-
-def _evidence(scores: torch.Tensor) -> torch.Tensor:
-    """(n, classes, 3): per image and class the sums of p·y, p and y (see `_Run.over`)."""
-    import torch
-
-    from .preprocess import best_class
-
-    chance, best = scores.softmax(dim=1), best_class(scores)
-    sums = []
-    for number in range(scores.shape[1]):
-        p, y = chance[:, number], (best == number).float()
-        sums.append(torch.stack([(p * y).sum((1, 2)), p.sum((1, 2)), y.sum((1, 2))], dim=-1))
-    return torch.stack(sums, dim=1)

@@ -169,13 +169,26 @@ def from_network(
         return lungmask_fit.from_network(scores, boxes, shape)
     labels = torch.zeros((len(scores), *shape), dtype=torch.uint8, device=scores.device)
     for label, score, (top, bottom, left, right) in zip(labels, scores, boxes, strict=True):
-        size = (bottom - top, right - left)
-        inner = fit_into(size, steps)
-        above, before = inner.margins[2], inner.margins[0]
-        seen = score[None, :, above : above + inner.size[0], before : before + inner.size[1]]
-        resized = functional.interpolate(seen, size=size, mode="bilinear", antialias=True)[0]
-        label[top:bottom, left:right] = best_class(resized)
+        label[top:bottom, left:right] = best_class(_resized(score, (bottom - top, right - left), steps))
     return labels
+
+
+def map_from_network(
+    values: torch.Tensor, boxes: Sequence[Box], shape: tuple[int, int], steps: Preprocessing
+) -> torch.Tensor:
+    """Resize a map of numbers from 0 to 255 back into its boxes: (n, rows, columns) → (n, y, x) uint8; 0 outside them."""
+    whole = torch.zeros((len(values), *shape), dtype=torch.uint8, device=values.device)
+    for target, value, (top, bottom, left, right) in zip(whole, values, boxes, strict=True):
+        target[top:bottom, left:right] = _resized(value[None], (bottom - top, right - left), steps)[0].round()
+    return whole
+
+
+def _resized(score: torch.Tensor, size: tuple[int, int], steps: Preprocessing) -> torch.Tensor:
+    """(channels, rows, columns) of the network → (channels, *size) of the crop it was shown."""
+    inner = fit_into(size, steps)
+    above, before = inner.margins[2], inner.margins[0]
+    seen = score[None, :, above : above + inner.size[0], before : before + inner.size[1]]
+    return functional.interpolate(seen, size=size, mode="bilinear", antialias=True)[0]
 
 
 def best_class(scores: torch.Tensor) -> torch.Tensor:

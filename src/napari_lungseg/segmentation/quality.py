@@ -16,6 +16,8 @@ import numpy as np
 from ..findings import Finding
 from ..models.spec import ModelSpec
 from ..volume import Volume
+from .calibration import Prediction, predictions
+from .evidence import VIEWS, Evidence
 
 # Below this, a model whose record names no threshold of its own is doubted.
 EXPECTED_DICE = 0.955
@@ -29,6 +31,9 @@ ROUGHNESS = 1.8
 CUT_OFF_SHARE = 0.15
 LUNG_MEDIAN_HU = (-980.0, -450.0)
 AIR_BELOW_HU = -850.0
+# Both lungs together, from a newborn's to a tall man's in deep inspiration, with a margin for partial pictures.
+LUNGS_WIDE_MM = (60.0, 450.0)
+LUNGS_HIGH_MM = (30.0, 450.0)
 # Findings that say why the labels may be wrong; the others tell what is special about the scan.
 DOUBTS = frozenset(
     {
@@ -43,6 +48,8 @@ DOUBTS = frozenset(
         "sides-by-position",
         "sides-swapped",
         "much-removed",
+        "many-fragments",
+        "spacing-suspicious",
     }
 )
 
@@ -58,6 +65,12 @@ class LungStatistics:
     roughness : outline of the worse lung, as a multiple of its box's outline
     cut_off : largest share of a lung's widest section that lies on an edge of the image
     lung_hu, air_hu : median HU of the lungs, and HU of the darkest hundredth of the scan; NaN for a radiograph
+    agreement : Dice with the labels of each of `VIEWS`; empty where nothing was looked at again
+    changed : share of the labelled pixels that tidying up took away or added
+    hollow : largest share of a lung's convex hull, in its widest slice, that it does not fill
+    uneven : how far apart the lungs' upper and lower ends lie, as a share of their height
+    contrast : median outside the labels over that within, as a share of the range of the image's values
+    width_mm, height_mm : of the box that holds both lungs; NaN where no spacing is known or one end is not shown
     """
 
     right: float
@@ -68,6 +81,13 @@ class LungStatistics:
     cut_off: float
     lung_hu: float = float("nan")
     air_hu: float = float("nan")
+    agreement: tuple[float, ...] = ()
+    changed: float = 0.0
+    hollow: float = 0.0
+    uneven: float = 0.0
+    contrast: float = float("nan")
+    width_mm: float = float("nan")
+    height_mm: float = float("nan")
 
     @property
     def expected_dice(self) -> float:
@@ -83,10 +103,11 @@ class LungStatistics:
     def as_record(self) -> dict[str, float]:
         """All of it as JSON-ready numbers."""
         values = asdict(self) | {"expected_dice": self.expected_dice, "balance": self.balance}
+        values |= dict(zip(VIEWS, values.pop("agreement"), strict=False))
         return {name: round(float(value), 5) for name, value in values.items() if np.isfinite(value)}
 
 
-def statistics(labels: np.ndarray, view: Volume, evidence: np.ndarray, spec: ModelSpec) -> list[LungStatistics]:
+def statistics(labels: np.ndarray, view: Volume, evidence: Evidence, spec: ModelSpec) -> list[LungStatistics]:
     """Measure what `check` judges: one entry for a stack, one per radiograph.
 
     Parameters
@@ -114,9 +135,11 @@ def check(measured: Sequence[LungStatistics], view: Volume, spec: ModelSpec) -> 
     findings; those whose code is in `DOUBTS` say why the labels may be wrong
     """
     findings: list[Finding] = []
-    for number, values in enumerate(measured, start=1):
+    predicted = predictions([values.as_record() for values in measured], spec)
+    for number, (values, prediction) in enumerate(zip(measured, predicted, strict=True), start=1):
         where = f" in image {number}" if len(measured) > 1 else ""
-        findings += _judge(values, view, spec, where, single=view.is_frames or view.geometry.shape[0] == 1)
+        single = view.is_frames or view.geometry.shape[0] == 1
+        findings += _judge(values, prediction, view, spec, where, single=single)
     return findings
 
 
@@ -133,15 +156,16 @@ def _lungs(spec: ModelSpec) -> tuple[int, int]:
 
 
 def _measure(
-    labels: np.ndarray, evidence: np.ndarray, view: Volume, part: slice, right: int, left: int
+    labels: np.ndarray, evidence: Evidence, view: Volume, part: slice, right: int, left: int
 ) -> LungStatistics:
-    sums = evidence.sum(axis=0, dtype=np.float64)
+    sums = evidence.sums.sum(axis=0, dtype=np.float64)
     dice = 2 * sums[:, 0] / np.maximum(sums[:, 1] + sums[:, 2], 1e-9)
     classes = (right, left) if right and left else (0, int(1 + sums[1:, 2].argmax()) if len(sums) > 1 else 0)
     profiles = [_profile(labels, label) if label else np.zeros(len(labels)) for label in classes]
     in_ml = view.modality == "ct" and view.geometry.is_mm
     scale = view.geometry.voxel_volume_mm3 / 1000 if in_ml else 1 / labels.size
     hu = _hounsfield(labels, view, part) if view.unit == "HU" else (float("nan"), float("nan"))
+    extent = _extent_mm(labels, view)
     return LungStatistics(
         right=float(profiles[0].sum() * scale),
         left=float(profiles[1].sum() * scale),
@@ -151,7 +175,71 @@ def _measure(
         cut_off=max(_cut_off(labels, label, profile) for label, profile in zip(classes, profiles, strict=True)),
         lung_hu=hu[0],
         air_hu=hu[1],
+        agreement=_agreement(evidence),
+        changed=_changed(labels, evidence.pixels),
+        hollow=max(_hollow(labels, label, profile) for label, profile in zip(classes, profiles, strict=True)),
+        uneven=_uneven(labels, classes),
+        contrast=_contrast(labels, view, part),
+        width_mm=extent[0],
+        height_mm=extent[1],
     )
+
+
+def _agreement(evidence: Evidence) -> tuple[float, ...]:
+    """Dice between the labels and those of each view, over the slices that were looked at again."""
+    looked = evidence.agreement[~np.isnan(evidence.agreement[:, 0, 0])]
+    sums = looked.sum(axis=0, dtype=np.float64) if len(looked) else ()
+    return tuple(float(same / total) if total else 1.0 for same, total in sums)
+
+
+def _changed(labels: np.ndarray, pixels: np.ndarray) -> float:
+    """Share of the pixels that tidying up gave another label, at least: what it took away here and added there."""
+    now = np.array([np.bincount(plane.ravel(), minlength=pixels.shape[1]) for plane in labels])
+    return float(np.abs(now - pixels)[:, 1:].sum() / max(1, now[:, 1:].sum() + pixels[:, 1:].sum()))
+
+
+def _hollow(labels: np.ndarray, label: int, profile: np.ndarray) -> float:
+    """Share of the convex hull that the label does not fill, in the slice that shows most of it."""
+    from scipy.spatial import ConvexHull
+
+    if not profile.any():
+        return 0.0
+    mask = labels[int(profile.argmax())] == label
+    rows = np.flatnonzero(mask.any(1))
+    left, right = mask[rows].argmax(1), mask.shape[1] - mask[rows, ::-1].argmax(1)
+    points = np.concatenate([np.stack([r, c], 1) for r in (rows, rows + 1) for c in (left, right)])
+    return float(1 - np.count_nonzero(mask) / ConvexHull(points).volume)
+
+
+def _uneven(labels: np.ndarray, classes: tuple[int, int]) -> float:
+    """How far apart the lungs' tops and bottoms lie, as a share of their height; 0 where there are not two."""
+    spans = [np.flatnonzero((labels == label).any(axis=(0, 2))) for label in classes if label]
+    if len(spans) < 2 or not all(len(span) for span in spans):
+        return 0.0
+    (a, b), (c, d) = ((span[0], span[-1]) for span in spans)
+    return float((abs(a - c) + abs(b - d)) / (b - a + d - c + 2))
+
+
+def _extent_mm(labels: np.ndarray, view: Volume) -> tuple[float, float]:
+    """Width and height of all that is labelled, as the patient stands; NaN for one axial slice."""
+    upright, height_axis = view.modality != "ct", 0 if view.modality == "ct" else 1
+    if not view.geometry.is_mm or not labels.any() or (len(labels) == 1 and not upright):
+        return float("nan"), float("nan")
+    sizes = []
+    for axis in (2, height_axis):
+        seen = np.flatnonzero(labels.any(axis=tuple(other for other in range(3) if other != axis)))
+        sizes.append(float(seen[-1] - seen[0] + 1) * view.geometry.spacing[axis])
+    return sizes[0], sizes[1]
+
+
+def _contrast(labels: np.ndarray, view: Volume, part: slice) -> float:
+    """See `LungStatistics`; from every fourth pixel a side."""
+    thin = (slice(None, None, max(1, len(labels) // 40)), slice(None, None, 4), slice(None, None, 4))
+    values, chosen = np.asarray(view.array[part][thin], np.float32), labels[thin] > 0
+    if not chosen.any() or chosen.all():
+        return 0.0
+    low, high = np.percentile(values, (5, 95))
+    return float((np.median(values[~chosen]) - np.median(values[chosen])) / max(high - low, 1e-6))
 
 
 def _profile(labels: np.ndarray, label: int) -> np.ndarray:
@@ -189,7 +277,9 @@ def _hounsfield(labels: np.ndarray, view: Volume, part: slice) -> tuple[float, f
     return lung, float(np.percentile(inside, 1)) if inside.size else float("nan")
 
 
-def _judge(values: LungStatistics, view: Volume, spec: ModelSpec, where: str, *, single: bool) -> list[Finding]:
+def _judge(
+    values: LungStatistics, predicted: Prediction | None, view: Volume, spec: ModelSpec, where: str, *, single: bool
+) -> list[Finding]:
     lungs = all(_lungs(spec))
     if values.right == values.left == 0:
         what = "lung" if lungs else "structure that this model knows"
@@ -198,19 +288,32 @@ def _judge(values: LungStatistics, view: Volume, spec: ModelSpec, where: str, *,
                 "no-lung-found", f"No {what} was found{where}. Is this the right kind of image, and the right model?"
             )
         ]
-    findings = [_doubt_confidence(values, spec, where)]
+    findings = [_doubt_confidence(values, predicted, spec, where)]
     if lungs:
         findings += [
             _doubt_sides(values, where, single and view.modality == "ct"),
             _doubt_size(values, view, where, single),
         ]
-        findings += [_doubt_outline(values, where), _note_cut_off(values, where)]
+        findings += [_doubt_outline(values, where), _note_cut_off(values, where), _doubt_spacing(values, where)]
     findings += [_doubt_lung_hu(values, where), _doubt_air_hu(values)] if view.unit == "HU" and lungs else []
     return [finding for finding in findings if finding is not None]
 
 
-def _doubt_confidence(values: LungStatistics, spec: ModelSpec, where: str) -> Finding | None:
-    wanted = float(spec.training.get("quality", {}).get("expected_dice", EXPECTED_DICE))
+def _doubt_confidence(
+    values: LungStatistics, predicted: Prediction | None, spec: ModelSpec, where: str
+) -> Finding | None:
+    quality = spec.training.get("quality", {})
+    if predicted is not None:
+        wanted = float(quality["calibration"]["flag_below"])
+        if predicted.dice >= wanted:
+            return None
+        odd = " It is unlike everything that the prediction was made from." if predicted.odd else ""
+        return Finding(
+            "low-confidence",
+            f"The result{where} may be wrong: its predicted Dice is {predicted}, under the {wanted:.2f} of results worth "
+            f"trusting.{odd} Look at it before use.",
+        )
+    wanted = float(quality.get("expected_dice", EXPECTED_DICE))
     if values.expected_dice >= wanted:
         return None
     return Finding(
@@ -259,6 +362,19 @@ def _note_cut_off(values: LungStatistics, where: str) -> Finding | None:
         return None
     return Finding(
         "lung-cut-off", f"A lung{where} reaches the edge of the image: volumes are those of the part that is shown."
+    )
+
+
+def _doubt_spacing(values: LungStatistics, where: str) -> Finding | None:
+    width, height = values.width_mm, values.height_mm
+    if min(values.right, values.left) == 0 or np.isnan(width) or values.cut_off > CUT_OFF_SHARE:
+        return None
+    if LUNGS_WIDE_MM[0] <= width <= LUNGS_WIDE_MM[1] and LUNGS_HIGH_MM[0] <= height <= LUNGS_HIGH_MM[1]:
+        return None
+    return Finding(
+        "spacing-suspicious",
+        f"The lungs{where} would be {width:.0f} mm wide and {height:.0f} mm high, which no chest is: the spacing in the file "
+        "is probably wrong, and so are all volumes. The labels may be right; set the true spacing.",
     )
 
 
