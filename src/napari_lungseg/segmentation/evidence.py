@@ -124,4 +124,5 @@ def _turned(images: torch.Tensor, sense: int) -> torch.Tensor:
 def doubt_of(scores: torch.Tensor) -> torch.Tensor:
     """Entropy of the soft-max, per cent of the largest there can be: (n, classes, rows, columns) → (n, rows, columns)."""
     logarithms = scores.log_softmax(dim=1)
-    return -100 / np.log(scores.shape[1]) * (logarithms.exp() * logarithms).sum(dim=1)
+    entropy = -(logarithms.exp() * logarithms).sum(dim=1)
+    return entropy * (100 / float(np.log(scores.shape[1])))
