@@ -7,7 +7,8 @@ import pytest
 
 from napari_lungseg.models.spec import ModelSpec
 from napari_lungseg.segmentation.evidence import VIEWS, Evidence
-from napari_lungseg.segmentation.quality import DOUBTS, EXPECTED_DICE, check, statistics
+from napari_lungseg.segmentation.lung_statistics import statistics
+from napari_lungseg.segmentation.quality import DOUBTS, EXPECTED_DICE, check
 from napari_lungseg.volume import FRONTAL, LUNG_NAMES, Geometry, Volume
 
 SHAPE = (20, 40, 60)

@@ -141,7 +141,8 @@ def _judged(
     """What the record says of a result's quality, and the findings that come of it."""
     from .calibration import predictions
     from .confidence import judge
-    from .quality import check, statistics
+    from .lung_statistics import statistics
+    from .quality import check
 
     measured = statistics(labels, view, evidence, spec)
     noticed = check(measured, view, spec)
