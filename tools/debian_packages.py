@@ -1,4 +1,4 @@
-"""See to it that the Debian packages which the viewer tests need are there.
+"""See to it that the Debian packages which the viewer tests and the DICOM conformance tests need are there.
 
 On a Debian or Ubuntu machine, missing packages are installed by apt when run as root; anyone else is told the command.
 On every other system there is nothing to do.
@@ -12,9 +12,12 @@ import subprocess
 import sys
 
 # With these the full napari window ran under Xvfb on a bare Debian 12. What Qt's xcb plugin loads stands first.
+# DCMTK and GDCM write DICOM in every coding, for the conformance table.
 PACKAGES = (
+    "dcmtk",
     "libdbus-1-3",
     "libegl1",
+    "libgdcm-tools",
     "libgl1",
     "libgl1-mesa-dri",
     "libopengl0",

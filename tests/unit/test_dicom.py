@@ -96,6 +96,48 @@ def test_images_at_the_same_place_become_several_volumes(tmp_path: Path, keyword
         assert codes(volume) == ["duplicated-positions"]
 
 
+@pytest.mark.parametrize("keyword", ["NominalPercentageOfCardiacPhase", "TriggerTime", "TemporalPositionTimeOffset"])
+def test_phases_open_in_the_order_of_time(tmp_path: Path, keyword: str) -> None:
+    phases = {late: voxels(3, seed=late) for late in (100, 20, 3)}
+    for late, stored in phases.items():
+        ct_series(tmp_path, stored, places(3, AXIAL), prefix=f"{late}-", seed=late, **{keyword: late})
+    volumes = read_dicom(files(tmp_path))
+    for volume, stored in zip(volumes, (phases[3], phases[20], phases[100]), strict=True):
+        np.testing.assert_array_equal(volume.array, stored.astype(int) - 1024)
+    assert [volume.name for volume in volumes] == ["CT series 4 (1)", "CT series 4 (2)", "CT series 4 (3)"]
+
+
+def test_two_kernels_of_two_acquisitions_are_four_volumes(tmp_path: Path) -> None:
+    kinds = [(number, kernel) for number in (1, 2) for kernel in ("B30f", "B70f")]
+    for seed, (number, kernel) in enumerate(kinds):
+        elements = {"AcquisitionNumber": number, "ConvolutionKernel": kernel}
+        ct_series(tmp_path, voxels(4, seed=seed), places(4, AXIAL), prefix=f"{seed}-", seed=seed, **elements)
+    volumes = read_dicom(files(tmp_path))
+    for seed, volume in enumerate(volumes):
+        np.testing.assert_array_equal(volume.array, voxels(4, seed=seed).astype(int) - 1024)
+    assert len(volumes) == 4
+
+
+def test_overlapping_reconstructions_are_kept_apart(tmp_path: Path) -> None:
+    """Thick and thin slices of one scan, no two at the same place."""
+    thick, thin = voxels(4, seed=1), voxels(9, seed=2)
+    ct_series(tmp_path, thick, places(4, AXIAL, gap=5.0), prefix="thick", SliceThickness=5)
+    ct_series(tmp_path, thin, places(9, AXIAL, gap=1.7) + np.array([0, 0, 0.3]), prefix="thin", SliceThickness=2)
+    volumes = read_dicom(files(tmp_path))
+    assert sorted(len(volume.array) for volume in volumes) == [4, 9]
+    for volume in volumes:
+        stored = thick if len(volume.array) == 4 else thin
+        np.testing.assert_array_equal(volume.array, stored.astype(int) - 1024)
+        assert codes(volume) == ["overlapping-reconstructions"]
+
+
+def test_a_stack_whose_thickness_changes_half_way_stays_one(tmp_path: Path) -> None:
+    ct_series(tmp_path, voxels(3), places(3, AXIAL), prefix="a", SliceThickness=2.5)
+    ct_series(tmp_path, voxels(3, seed=9), places(3, AXIAL) + np.array([0, 0, 7.5]), prefix="b", SliceThickness=5)
+    (volume,) = read_dicom(files(tmp_path))
+    assert len(volume.array) == 6
+
+
 def test_the_same_file_twice_is_taken_once(tmp_path: Path) -> None:
     paths = ct_series(tmp_path, voxels(3), places(3, AXIAL))
     shutil.copy(paths[0], tmp_path / "copy of it.dcm")

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
@@ -19,9 +21,12 @@ _SAME_ORIENTATION = 1e-3
 # What may tell frames at the same place apart, the most telling first.
 _REPEATS = (
     *("StackID", "AcquisitionNumber", "TemporalPositionIdentifier", "TemporalPositionIndex", "ImageType", "FrameType"),
-    *("ConvolutionKernel", "NominalPercentageOfCardiacPhase", "TriggerTime", "EchoTime", "EffectiveEchoTime"),
-    *("AcquisitionTime", "ContentTime", "SOPInstanceUID"),
+    *("ConvolutionKernel", "SliceThickness", "NominalPercentageOfCardiacPhase", "NominalCardiacTriggerDelayTime"),
+    *("TemporalPositionTimeOffset", "TriggerTime", "FrameReferenceTime", "DiffusionBValue", "EchoTime"),
+    *("EffectiveEchoTime", "AcquisitionTime", "ContentTime", "SOPInstanceUID"),
 )
+# What tells reconstructions of one scan apart, which overlap although no two of their slices need to coincide.
+_RECONSTRUCTIONS = ("SliceThickness", "ConvolutionKernel")
 
 
 @dataclass(frozen=True, eq=False)
@@ -133,14 +138,36 @@ def _by_place(frames: Sequence[Frame], findings: tuple[Finding, ...], wanted: Mo
     if _stands_alone(frames[0], wanted):
         return [Stack(tuple(sorted(frames, key=lambda frame: frame.index)), findings)]
     ordered = _ordered(frames)
-    if frames[0].position is None or frames[0].orientation is None or _most_at_one_place(ordered) == 1:
+    if frames[0].position is None or frames[0].orientation is None:
         return [Stack(tuple(ordered), findings)]
+    if _most_at_one_place(ordered) == 1:
+        return _by_reconstruction(ordered, findings)
     parts = _apart(ordered)
     told = (
         f"Up to {_most_at_one_place(ordered)} images of this series lie at the same place (repeated or time-resolved scans); "
         f"they open as {len(parts)} volumes, never mixed."
     )
     return [Stack(tuple(_ordered(part)), (*findings, Finding("duplicated-positions", told))) for part in parts]
+
+
+def _by_reconstruction(ordered: Sequence[Frame], findings: tuple[Finding, ...]) -> list[Stack]:
+    """One stack, or several where reconstructions of the same scan (thick and thin, soft and sharp) interleave."""
+    for keyword in _RECONSTRUCTIONS:
+        parts = _split(ordered, lambda frame, keyword=keyword: frame.words(keyword))  # type: ignore[misc]
+        if len(parts) > 1 and all(len(part) > 1 for part in parts) and _interleave(ordered, parts):
+            told = (
+                f"{len(parts)} reconstructions of this series overlap ({keyword}); each opens as a volume of its own."
+            )
+            overlapping = Finding("overlapping-reconstructions", told)
+            return [Stack(tuple(part), (*findings, overlapping)) for part in parts]
+    return [Stack(tuple(ordered), findings)]
+
+
+def _interleave(ordered: Sequence[Frame], parts: Sequence[Sequence[Frame]]) -> bool:
+    """Whether slices of different parts take turns, rather than one part beginning where another ends."""
+    which = {id(frame): number for number, part in enumerate(parts) for frame in part}
+    turns = sum(which[id(one)] != which[id(next_)] for one, next_ in pairwise(ordered))
+    return turns > len(parts)
 
 
 def _ordered(frames: Sequence[Frame]) -> list[Frame]:
@@ -172,10 +199,19 @@ def _most_at_one_place(ordered: Sequence[Frame]) -> int:
 
 
 def _apart(ordered: Sequence[Frame]) -> list[list[Frame]]:
-    """Take frames at the same place apart by what tells them apart, else by their order."""
+    """Take frames at the same place apart by what tells them apart, one thing after the other, else by their order."""
     most = _most_at_one_place(ordered)
+    if most == 1:
+        return [list(ordered)]
     for keyword in _REPEATS:
         parts = _split(ordered, lambda frame, keyword=keyword: frame.words(keyword))  # type: ignore[misc]
-        if 1 < len(parts) <= most and all(_most_at_one_place(part) == 1 for part in parts):
-            return parts
+        if len(parts) > 1 and sum(_most_at_one_place(part) for part in parts) == most:
+            parts.sort(key=lambda part, keyword=keyword: _rank(part[0], keyword))  # type: ignore[misc]
+            return [phase for part in parts for phase in _apart(part)]
     return [[frame for frame, rank in zip(ordered, _ranks(ordered), strict=True) if rank == i] for i in range(most)]
+
+
+def _rank(frame: Frame, keyword: str) -> tuple[float, tuple[str, ...]]:
+    """Phases in the order of their times, percentages or numbers; anything else by name."""
+    value = frame.number(keyword)
+    return (math.inf if value is None else value), frame.words(keyword)
