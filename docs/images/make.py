@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import shutil
+import subprocess
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -16,9 +18,11 @@ import numpy as np
 from napari.layers import Labels
 from qtpy.QtCore import QEventLoop, QTimer
 
+from napari_lungseg.analysis.case_report import write_case_report
 from napari_lungseg.phantom import thorax_ct, thorax_xray
 from napari_lungseg.plugin.opening import add_item
 from napari_lungseg.training.rounds import PaintSettings
+from napari_lungseg.volume import LabelMap
 
 HERE = Path(__file__).parent
 ROUNDS = 12
@@ -78,12 +82,15 @@ def train(viewer: Any, widget: Any) -> None:
 
 
 def main() -> None:
-    """Write ``segment-ct.png``, ``segment-xray.png`` and ``train.png`` beside this file."""
+    """Write the pictures beside this file."""
     with tempfile.TemporaryDirectory() as folder:
         for variable in ("LUNGSEG_RECOVERY", "LUNGSEG_PAINTED"):
             os.environ[variable] = folder
         picture_segmenting()
         picture_training()
+        picture_comparing()
+        picture_measuring()
+        picture_report(Path(folder))
 
 
 def picture_training() -> None:
@@ -98,6 +105,73 @@ def picture_training() -> None:
     wait(500)
     viewer.screenshot(str(HERE / "train.png"), canvas_only=False, flash=False)
     viewer.close()
+
+
+def run(widget: Any) -> None:
+    """Press the button of a widget, and wait for its result to be drawn."""
+    widget.box.run_button.click()
+    while widget.box.is_running or not widget.plot.drawn:
+        wait(50)
+
+
+def spoiled(labels: LabelMap) -> LabelMap:
+    """Labels with what goes wrong in practice: edges too wide, a part that is missed, an end that is swapped."""
+    from scipy.ndimage import grey_dilation
+
+    array = grey_dilation(labels.array, (1, 3, 3))
+    missed = array[30:48, :, :110]
+    missed[missed == 1] = 0
+    end = array[80:]
+    end[end > 0] = 3 - end[end > 0]
+    return dataclasses.replace(labels, array=array, name="prediction")
+
+
+def picture_comparing() -> None:
+    """``compare.png``"""
+    viewer = napari.Viewer()
+    viewer.window.resize(1400, 860)
+    volume, labels = thorax_ct(shape=(96, 256, 288))
+    add_item(viewer, volume)
+    reference = add_item(viewer, dataclasses.replace(labels, name="reference"))
+    predicted = add_item(viewer, spoiled(labels))
+    _, widget = viewer.window.add_plugin_dock_widget("napari-lungseg", "Compare labels")
+    widget.predicted.layer, widget.reference.layer = predicted, reference
+    run(widget)
+    widget.next_worse()
+    viewer.reset_view()
+    wait(1000)
+    viewer.screenshot(str(HERE / "compare.png"), canvas_only=False, flash=False)
+    viewer.close()
+
+
+def picture_measuring() -> None:
+    """``measure.png``"""
+    viewer = napari.Viewer()
+    viewer.window.resize(1400, 860)
+    volume, labels = thorax_ct(shape=(96, 256, 288))
+    add_item(viewer, volume)
+    add_item(viewer, dataclasses.replace(labels, name="lungs"))
+    _, widget = viewer.window.add_plugin_dock_widget("napari-lungseg", "Measure")
+    run(widget)
+    widget.table.choose(1)
+    viewer.reset_view()
+    wait(1000)
+    viewer.screenshot(str(HERE / "measure.png"), canvas_only=False, flash=False)
+    viewer.close()
+
+
+def picture_report(folder: Path) -> None:
+    """``report.png``, where there is a Chromium to look at the page with."""
+    from PIL import Image
+
+    page = write_case_report(*thorax_ct(shape=(96, 256, 288)), folder / "report.html")
+    browser = shutil.which("chromium")
+    if browser is None:
+        raise SystemExit("There is no chromium, so report.png stays as it was.")
+    command = [browser, "--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", "--window-size=900,2640"]
+    subprocess.run([*command, f"--screenshot={folder / 'report.png'}", page.as_uri()], check=True)
+    small = Image.open(folder / "report.png").convert("RGB")
+    small.resize((600, 600 * small.height // small.width)).quantize(128).save(HERE / "report.png", optimize=True)
 
 
 def picture_segmenting() -> None:

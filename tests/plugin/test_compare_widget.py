@@ -89,7 +89,7 @@ def test_a_row_selects_its_label_and_shows_where_it_differs(
 ) -> None:
     predicted, reference = add_two(model_viewer)
     run(widget, qtbot)
-    widget.table.sortByColumn(1, widget.table.horizontalHeader().sortIndicatorOrder())
+    widget.table.sortByColumn(0, widget.table.horizontalHeader().sortIndicatorOrder())
     widget.table.choose(0)
     assert (predicted.selected_label, reference.selected_label) == (1, 1) and model_viewer.dims.current_step[0] == 1
     widget.table.choose(1)
@@ -212,13 +212,15 @@ def test_the_table_is_sorted_copied_and_saved(
     add_two(model_viewer)
     run(widget, qtbot)
     view = widget.table
-    view.sortByColumn(1, Qt.SortOrder.AscendingOrder)
+    view.sortByColumn(0, Qt.SortOrder.AscendingOrder)
     dice = [float(line.split("\t")[2]) for line in view.copy_text().splitlines()[1:]]
     assert dice == sorted(dice) and QGuiApplication.clipboard().text().startswith("label\tname\tdice")
     picked: list[int] = []
     view.chosen.connect(picked.append)
     view.clicked.emit(view.model().index(0, 0))
-    assert view.table.rows[picked[0]][2] == dice[0]
+    view.verticalHeader().sectionClicked.emit(2)
+    assert [view.table.rows[row][2] for row in picked] == [dice[0], dice[2]]
+    assert view.model().headerData(0, Qt.Orientation.Vertical) == view.table.rows[picked[0]][1]
     for suffix in ("csv", "json", "parquet"):
         path = tmp_path / f"table.{suffix}"
         monkeypatch.setattr(QFileDialog, "getSaveFileName", lambda *_, path=path: (str(path), ""))

@@ -10,8 +10,9 @@ from typing import Any
 from ..errors import WriteError
 from ..progress import Progress, drain
 from ..volume import LabelMap, Volume
+from .case_curves import case_curves, draw_histogram, draw_profile
 from .measure import measure
-from .page import facts_table, html_table, listed, page, picture, turned_table
+from .page import facts_table, figure, html_table, listed, page, picture, turned_table
 from .views import draw_mosaic, draw_projections
 
 _FEW = 4
@@ -76,6 +77,7 @@ def iter_case_report(
         "<h2>Labels on the image</h2>",
         *pictures,
         _figures(table),
+        _plots(volume, labels),
         facts_table("The image", _image_facts(volume)),
         facts_table("How the labels were made", _record_facts(labels.record)),
     ]
@@ -98,6 +100,22 @@ def _figures(table: Any) -> str:
         return "<h2>Measurements</h2><p>There is no label, so nothing is measured.</p>"
     turned = len(table) <= _FEW and "frame" not in table.columns
     return (turned_table if turned else html_table)("Measurements", table)
+
+
+def _plots(volume: Volume, labels: LabelMap) -> str:
+    curves = case_curves(volume, labels)
+    if not any(sizes.any() for sizes in curves.sizes.values()):
+        return ""
+    several = volume.geometry.shape[0] > 1
+    drawn = figure(9, 2.8)
+    panels = drawn.subplots(1, 1 + several, squeeze=False)[0]
+    draw_histogram(panels[0], curves, labels.colours)
+    if several:
+        draw_profile(panels[1], curves, labels.colours)
+    beyond = "; the outer bins hold what lies beyond" if volume.unit == "HU" else ""
+    return "<h2>Curves</h2>" + picture(
+        drawn, f"How the values under each label are spread{beyond}; its area slice by slice."
+    )
 
 
 def _image_facts(volume: Volume) -> list[tuple[str, str]]:

@@ -22,6 +22,7 @@ tr.line td { border-bottom: 1px solid #ddd; } .wide { overflow-x: auto; }
 @media print {
   @page { size: A4; margin: 14mm; }
   body { font-size: 10pt; max-width: none; margin: 0; padding: 0; } table { font-size: 8pt; } .wide { overflow: visible; }
+  figure img { max-height: 115mm; }
   figure, tr { break-inside: avoid; } h2 { break-after: avoid; } a { color: inherit; text-decoration: none; }
 }
 """

@@ -53,7 +53,7 @@ class Table:
 
     def title(self, name: str) -> str:
         """A column's name for a person: ``hd95 (mm)``."""
-        unit = self.units.get(name, "").replace("mm2", "mm²")
+        unit = self.units.get(name, "").replace("mm2", "mm²").replace("percent", "%")
         return f"{name.replace('_', ' ')} ({unit})" if unit else name.replace("_", " ")
 
     def __len__(self) -> int:

@@ -15,7 +15,7 @@ _COLUMNS, _ROWS = 4, 3
 _PANEL = 2.6  # inches across
 _LONGEST = 512  # pixels of a slice; outlines stay clear at this size
 _LUNG_WINDOW_HU = (-1350.0, 150.0)
-_MIP_WINDOW_HU = (-900.0, 900.0)
+_MIP_WINDOW_HU = (-300.0, 1300.0)
 _MEAN_WINDOW_HU = (-900.0, 100.0)
 _PERCENTILES = (0.5, 99.5)
 

@@ -114,8 +114,9 @@ class Plot(QWidget):
         self._layout.addWidget(self._canvas)
 
     def _click(self, event: Any) -> None:
-        if event.inaxes is not None and self._canvas.figure.axes:
-            x, y = self._canvas.figure.axes[0].transData.inverted().transform((event.x, event.y))
+        axes = self._canvas.figure.axes
+        if axes and axes[0].bbox.contains(event.x, event.y):
+            x, y = axes[0].transData.inverted().transform((event.x, event.y))
             self.clicked.emit(float(x), float(y))
 
 

@@ -2,25 +2,31 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import napari.layers
 import napari.viewer
 from qtpy.QtCore import QEvent, Qt
-from qtpy.QtWidgets import QFormLayout, QHBoxLayout, QPushButton, QScrollArea, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QFileDialog, QFormLayout, QHBoxLayout, QPushButton, QScrollArea, QVBoxLayout, QWidget
 
+from ..analysis.case_curves import CaseCurves, draw_histogram, draw_profile
 from ..errors import LungSegError
 from .appearance import colours_of
+from .canvas import Plot
 from .compare_widget import is_comparable
 from .job_box import JobBox
 from .jobs import report
 from .layer_choice import LayerChoice
-from .layers import check_axes, layer_facts
-from .measured import Measured, measure_steps, store_features
-from .places import go_to_slice, image_under
+from .layers import LayerFacts, check_axes, layer_facts
+from .measured import Measured, measure_steps, report_steps, store_features
+from .places import go_to_slice, image_under, slice_on_screen
 from .previews import is_preview
 from .table_view import TableView
+
+_PLOT_HEIGHT = 320
 
 
 class MeasureWidget(QScrollArea):
@@ -39,33 +45,54 @@ class MeasureWidget(QScrollArea):
         self._closed = False
         self._build()
         self.destroyed.connect(lambda: self.close_down())
+        self.viewer.dims.events.point.connect(self._mark)
         self._choose_image()
 
     # Running
 
     def run(self) -> None:
         """Measure what is chosen, in the background."""
+        facts = self._facts()
+        if facts is not None:
+            self.box.start(partial(measure_steps, *facts), partial(self._finished, self.labels.layer))
+
+    def save_report(self) -> None:
+        """Ask for a file, and write a page about the image and its labels there, in the background."""
+        facts = self._facts()
+        if facts is None:
+            return
+        path, _ = QFileDialog.getSaveFileName(self, "Save the report", "report.html", "Pages (*.html)")
+        if path:
+            steps = partial(report_steps, *facts, Path(path))
+            self.box.start(steps, lambda page: self.box.tell(f"The report is in {page.name}."))
+
+    def _facts(self) -> tuple[LayerFacts, LayerFacts] | None:
+        """Of the image and the labels; None where they cannot be measured, which is told."""
         image, labels = self.image.layer, self.labels.layer
         if self.box.is_running or image is None or labels is None:
-            return
+            return None
         facts = (layer_facts(image), layer_facts(labels))
         try:
             for each in facts:
                 check_axes(each)
         except LungSegError as error:
             report(error)
-            return
-        self.box.start(partial(measure_steps, *facts), partial(self._finished, labels))
+            return None
+        return facts
 
     def _finished(self, layer: napari.layers.Labels, result: Measured) -> None:
         self._unwatch()
         self.result, self._measured = result, layer
         self.table.show_table(result.table, colours_of(layer, result.table.column("label")))
+        colours = colours_of(layer, result.curves.names)
+        self.plot.show_plot(partial(_draw, result.curves, colours))
+        self.plot.setVisible(bool(result.curves.shares))
         kept = store_features(layer, result.table)
         told = "The figures are kept in the layer's features, too." if kept else ""
         self.box.tell(told if len(result.table) else "The layer holds no label, so there is nothing to measure.")
         layer.events.paint.connect(self._changed)
         layer.events.data.connect(self._changed)
+        self._mark()
 
     def _go_to_row(self, number: int) -> None:
         """Select the label of a row, and go to its largest slice."""
@@ -78,6 +105,16 @@ class MeasureWidget(QScrollArea):
         index = row.get("frame", self.result.largest.get(row["label"]))
         if index is not None:
             go_to_slice(self.viewer, layer, index)
+
+    def _go_to_click(self, x: float) -> None:
+        layer = self._measured
+        if layer is not None and layer in self.viewer.layers and layer.ndim == 3:
+            go_to_slice(self.viewer, layer, min(max(round(x), 0), layer.data.shape[0] - 1))
+
+    def _mark(self, event: object = None) -> None:
+        layer = self._measured
+        shown = layer is not None and layer.ndim == 3 and layer in self.viewer.layers
+        self.plot.mark_at(slice_on_screen(self.viewer, layer) if shown else None)
 
     def _changed(self, event: object = None) -> None:
         self.box.tell("The labels have changed since; measure again.")
@@ -99,7 +136,11 @@ class MeasureWidget(QScrollArea):
         self.table.chosen.connect(self._go_to_row)
         self.labels.chosen.connect(self._choose_image)
         self.image.chosen.connect(self._enable)
-        for widget in (self.box, self.table):
+        self.plot = Plot(_PLOT_HEIGHT)
+        self.plot.setVisible(False)
+        self.plot.setToolTip("Area of each label over the slices (click to go to one), and how its values are spread")
+        self.plot.clicked.connect(lambda x, y: self._go_to_click(x))
+        for widget in (self.box, self.table, self.plot):
             layout.addWidget(widget)
         layout.addLayout(self._build_ends())
         layout.addStretch()
@@ -115,7 +156,10 @@ class MeasureWidget(QScrollArea):
         self.save_button.setToolTip("CSV, JSON or Parquet")
         self.save_button.clicked.connect(lambda: self.table.ask_and_save("measurements.csv"))
         row = QHBoxLayout()
-        for button in (self.copy_button, self.save_button):
+        self.report_button = QPushButton("Save report…")
+        self.report_button.setToolTip("One page about this case, to print or send: pictures, table, findings, settings")
+        self.report_button.clicked.connect(lambda: self.save_report())
+        for button in (self.copy_button, self.save_button, self.report_button):
             row.addWidget(button)
         return row
 
@@ -127,7 +171,8 @@ class MeasureWidget(QScrollArea):
 
     def _enable(self) -> None:
         ready = self.image.layer is not None and self.labels.layer is not None
-        self.box.run_button.setEnabled(ready and not self.box.is_running)
+        for button in (self.box.run_button, self.report_button):
+            button.setEnabled(ready and not self.box.is_running)
         for widget in (self.copy_button, self.save_button):
             widget.setEnabled(self.result is not None)
         self.table.setVisible(self.result is not None)
@@ -148,7 +193,9 @@ class MeasureWidget(QScrollArea):
             return
         self._closed = True
         self._unwatch()
+        self.viewer.dims.events.point.disconnect(self._mark)
         self.box.close_down()
+        self.plot.close_down()
         self.image.close_down()
         self.labels.close_down()
 
@@ -157,6 +204,15 @@ class MeasureWidget(QScrollArea):
             self._measured.events.paint.disconnect(self._changed)
             self._measured.events.data.disconnect(self._changed)
         self._measured = None
+
+
+def _draw(curves: CaseCurves, colours: Mapping[int, str], figure: Any, colour: str) -> None:
+    """The profile first, for its clicks count; a single image has none."""
+    several = len(next(iter(curves.sizes.values()))) > 1
+    panels = figure.subplots(1 + several, 1, squeeze=False)[:, 0]
+    if several:
+        draw_profile(panels[0], curves, colours, colour)
+    draw_histogram(panels[-1], curves, colours, colour)
 
 
 def _is_image(layer: Any) -> bool:

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Generator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from ..analysis.case_curves import CaseCurves, case_curves
+from ..analysis.case_report import iter_case_report
 from ..analysis.measure import measure
 from ..analysis.regions import region_of
 from ..analysis.table import Table
 from ..progress import Progress
-from ..volume import LabelMap, Volume
+from ..volume import LabelMap
 from .grids import labels_beside
 from .layers import LayerFacts, layer_to_volume
 
@@ -25,13 +28,12 @@ class Measured:
     ----------
     table : from `measure`
     largest : label (None: all together) → the slice of the layer that holds most of it
-    volume, labels : what was measured
+    curves : what the plots show
     """
 
     table: Table
     largest: Mapping[int | None, int]
-    volume: Volume
-    labels: LabelMap
+    curves: CaseCurves
 
 
 def measure_steps(image: LayerFacts, labels: LayerFacts) -> Generator[Progress, None, Measured]:
@@ -46,8 +48,16 @@ def measure_steps(image: LayerFacts, labels: LayerFacts) -> Generator[Progress, 
     volume, marks = layer_to_volume(image).load(), labels_beside(labels, image)
     yield Progress(1, 3, "Measuring …")
     table = measure(volume, marks)
-    yield Progress(2, 3, "Finding the largest slices …")
-    return Measured(table, largest_slices(marks, set(table.column("label"))), volume, marks)
+    yield Progress(2, 3, "Counting values and slices …")
+    return Measured(table, largest_slices(marks, set(table.column("label"))), case_curves(volume, marks))
+
+
+def report_steps(image: LayerFacts, labels: LayerFacts, path: Path) -> Generator[Progress, None, Path]:
+    """Write the page of a case; the name of a layer that somebody else opened may be that of a patient, so it stays out."""
+    yield Progress(0, 0, "Reading the image and its labels …")
+    volume = layer_to_volume(image)
+    name = str(image.stored.get("name") or {"ct": "CT", "xray": "X-ray"}.get(volume.modality, "Image"))
+    return (yield from iter_case_report(volume, labels_beside(labels, image), path, name=name))
 
 
 def largest_slices(labels: LabelMap, wanted: set[int | None]) -> dict[int | None, int]:

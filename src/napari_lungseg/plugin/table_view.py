@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from qtpy.QtCore import QAbstractTableModel, QModelIndex, QSortFilterProxyModel, Qt, Signal  # type: ignore[attr-defined]
-from qtpy.QtGui import QColor, QGuiApplication, QKeyEvent, QKeySequence
+from qtpy.QtGui import QColor, QGuiApplication, QKeyEvent, QKeySequence, QPixmap
 from qtpy.QtWidgets import QAbstractItemView, QFileDialog, QTableView, QWidget
 
 from ..analysis.table import Table, text_of
@@ -16,8 +16,9 @@ from ..errors import LungSegError
 from .jobs import report
 
 FILE_FILTER = "Tables (*.csv *.json *.parquet)"
-_HIDDEN = ("label",)
+_HIDDEN = ("label", "name")
 _MOST_ROWS = 7
+_SWATCH = 12
 _DECIMALS = 3  # the tooltip has them all
 _SORT_ROLE = int(Qt.ItemDataRole.UserRole)
 
@@ -45,9 +46,14 @@ class TableModel(QAbstractTableModel):
         return len(self._columns)
 
     def headerData(self, section: int, orientation: Any, role: int = 0) -> Any:  # noqa: N802 (Qt's name)
-        """Headings with their units."""
-        if role == Qt.ItemDataRole.DisplayRole and orientation == Qt.Orientation.Horizontal:
-            return self.table.title(self._columns[section])
+        """Headings with their units; at the left, where they stay on screen, the rows' names and colours."""
+        if orientation == Qt.Orientation.Horizontal:
+            return self.table.title(self._columns[section]) if role == Qt.ItemDataRole.DisplayRole else None
+        if role == Qt.ItemDataRole.DisplayRole:
+            return str(self._value(section, "name") or section)
+        if role == Qt.ItemDataRole.DecorationRole:
+            colour = self._colours.get(self._value(section, "label"))
+            return _swatch(colour) if colour else None
         return None
 
     def data(self, index: QModelIndex, role: int = 0) -> Any:
@@ -62,13 +68,16 @@ class TableModel(QAbstractTableModel):
         if role == Qt.ItemDataRole.TextAlignmentRole:
             side = Qt.AlignmentFlag.AlignLeft if isinstance(value, str) else Qt.AlignmentFlag.AlignRight
             return side | Qt.AlignmentFlag.AlignVCenter
-        if role == Qt.ItemDataRole.DecorationRole and self._columns[index.column()] == "name":
-            colour = self._colours.get(self._value(index.row(), "label"))
-            return QColor(colour) if colour else None
         return None
 
     def _value(self, row: int, name: str) -> Any:
         return self.table.rows[row][self.table.columns.index(name)] if name in self.table.columns else None
+
+
+def _swatch(colour: str) -> QPixmap:
+    pixels = QPixmap(_SWATCH, _SWATCH)
+    pixels.fill(QColor(colour))
+    return pixels
 
 
 def _key(value: Any) -> Any:
@@ -102,9 +111,9 @@ class TableView(QTableView):
         self.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
         self.setShowGrid(False)
         self.setToolTip("Click a heading to sort, a row to go there; Ctrl+C copies")
-        numbers = self.verticalHeader()
-        if numbers is not None:
-            numbers.setVisible(False)
+        names = self.verticalHeader()
+        if names is not None:
+            names.sectionClicked.connect(lambda row: self.clicked.emit(self._sorted.index(row, 0)))
         self.clicked.connect(lambda index: self.chosen.emit(self._sorted.mapToSource(index).row()))
 
     @property
@@ -132,7 +141,7 @@ class TableView(QTableView):
         self.chosen.emit(row)
 
     def copy_text(self) -> str:
-        """The selected rows (or all), as they are sorted, tab-separated and with full precision; onto the clipboard, too."""
+        """Rows as they are sorted (of several selected, those), tab-separated, all digits; onto the clipboard, too."""
         model = self.selectionModel()
         picked = {index.row() for index in model.selectedRows()} if model is not None else set()
         shown = sorted(picked) if len(picked) > 1 else range(self._sorted.rowCount())
