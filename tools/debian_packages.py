@@ -12,9 +12,10 @@ import subprocess
 import sys
 
 # With these the full napari window ran under Xvfb on a bare Debian 12. What Qt's xcb plugin loads stands first.
-# DCMTK and GDCM write DICOM in every coding, for the conformance table.
+# DCMTK and GDCM write DICOM in every coding, for the conformance table; dicom3tools brings the validator `dciodvfy`.
 PACKAGES = (
     "dcmtk",
+    "dicom3tools",
     "libdbus-1-3",
     "libegl1",
     "libgdcm-tools",

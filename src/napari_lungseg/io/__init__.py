@@ -1,8 +1,8 @@
 """The front door: `read` opens whatever a path holds, `write` saves a volume or a label map.
 
 A reader or a writer is one function and one line in a table. Readers are called ``reader(paths, modality=…, labels=…)``
-(DICOM, which says itself what is a label map, without ``labels``) and return a list of `Volume` and `LabelMap`;
-writers are called ``writer(item, path)`` with a path in a temporary folder.
+and return a list of `Volume` and `LabelMap`; that of DICOM is also given ``reference``. Writers are called
+``writer(item, path)`` with a path in a temporary folder, and return what the format holds by itself.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from ..registry import Table
 
 if TYPE_CHECKING:
     from ..volume import LabelMap, Modality, Volume
+    from .dicom_source import Reference
 
     Item: TypeAlias = Volume | LabelMap
 
@@ -32,6 +33,9 @@ READERS = Table(
         ".dcm": _DICOM,
         ".dicom": _DICOM,
         ".ima": _DICOM,
+        ".seg.dcm": _DICOM,
+        ".labelmap.dcm": _DICOM,
+        ".rtstruct.dcm": _DICOM,
         ".nii": _ITK,
         ".nii.gz": _ITK,
         ".mha": _ITK,
@@ -60,6 +64,10 @@ WRITERS = Table(
         ".png": "napari_lungseg.io.raster:write_png",
         ".tif": "napari_lungseg.io.raster:write_tiff",
         ".tiff": "napari_lungseg.io.raster:write_tiff",
+        ".dcm": "napari_lungseg.io.dicom_seg_write:write_seg",
+        ".seg.dcm": "napari_lungseg.io.dicom_seg_write:write_seg",
+        ".labelmap.dcm": "napari_lungseg.io.dicom_seg_write:write_labelmap_seg",
+        ".rtstruct.dcm": "napari_lungseg.io.rtstruct_write:write_rtstruct",
     },
 )
 
@@ -71,7 +79,11 @@ def suffix_of(path: str | Path, table: Table = READERS) -> str:
 
 
 def read(
-    path: str | Path | Iterable[str | Path], *, modality: Modality | None = None, labels: bool | None = None
+    path: str | Path | Iterable[str | Path],
+    *,
+    modality: Modality | None = None,
+    labels: bool | None = None,
+    reference: Reference | None = None,
 ) -> list[Item]:
     """Read every scan and label map that a path holds.
 
@@ -81,6 +93,8 @@ def read(
         pictures directly in it); or a list of files
     modality : what the files are, where they do not say it themselves or say it wrongly
     labels : True opens files as label maps, False as images; None decides and says why in a finding
+    reference : the scan that DICOM segmentations and structure sets belong to, as a path or as volumes; needed only where
+        it is neither among the files nor in the same folder
 
     Returns
     -------
@@ -98,14 +112,14 @@ def read(
     paths, findings = files_of(path)
     items: list[Item] = []
     for reader, members in _by_reader(paths).items():
-        items += _call(reader, members, modality, labels)
+        items += _call(reader, members, modality, labels, reference)
     if not items:
         raise ReadError(f"{paths[0].name} holds no image that can be opened.")
     items[0] = dataclasses.replace(items[0], findings=(*items[0].findings, *findings))
     return items
 
 
-def write(item: Item, path: str | Path) -> Path:
+def write(item: Item, path: str | Path, *, reference: str | Path | None = None) -> Path:
     """Write a volume or a label map; the suffix chooses the format.
 
     The file appears complete or not at all. What a format cannot hold (names, colours, geometry of a picture …) goes
@@ -115,6 +129,7 @@ def write(item: Item, path: str | Path) -> Path:
     ----------
     item : what to write, in the voxel order of the scan it belongs to
     path : of the file; its folder is made where it is missing
+    reference : file or folder of the DICOM series that DICOM labels refer to, where ``item.source`` is not it
 
     Returns
     -------
@@ -132,6 +147,8 @@ def write(item: Item, path: str | Path) -> Path:
     suffix = suffix_of(target, WRITERS)
     if not suffix:
         raise WriteError(f"{target.name!r} names no format that can be written; end it with {', '.join(WRITERS)}.")
+    if reference is not None:
+        item = dataclasses.replace(item, source=str(reference))
     with atomic.replacing(target) as temporary:
         held = WRITERS.resolve(suffix)(item, temporary)
         sidecar.write(item, target, suffix, temporary.parent, held)
@@ -151,7 +168,13 @@ def _by_reader(paths: Sequence[Path]) -> dict[str, list[Path]]:
     return {next(suffix for suffix in READERS if READERS[suffix] == reader): group for reader, group in groups.items()}
 
 
-def _call(suffix: str, paths: Sequence[Path], modality: Modality | None, labels: bool | None) -> list[Item]:
+def _call(
+    suffix: str,
+    paths: Sequence[Path],
+    modality: Modality | None,
+    labels: bool | None,
+    reference: Reference | None,
+) -> list[Item]:
     """Run one reader; DICOM says itself what is a label map, so a wish is fulfilled afterwards."""
     reader = READERS.resolve(suffix)
     if READERS[suffix] != _DICOM:
@@ -159,7 +182,7 @@ def _call(suffix: str, paths: Sequence[Path], modality: Modality | None, labels:
         return items
     from .infer import as_labels, as_volume
 
-    items = reader(paths, modality=modality)
+    items = reader(paths, modality=modality, labels=labels, reference=reference)
     if labels is None:
         return items
     return [as_labels(item) if labels else as_volume(item, modality) for item in items]

@@ -1,4 +1,7 @@
-"""Read DICOM: every series in the files, one volume for each stack of slices or radiograph, with what was noticed."""
+"""Read DICOM: every series in the files, one volume for each stack of slices or radiograph, with what was noticed.
+
+Segmentations and structure sets among the files become label maps (`dicom_labels`).
+"""
 
 from __future__ import annotations
 
@@ -12,13 +15,15 @@ from pathlib import Path
 
 from ..errors import InvalidVolumeError, ReadError
 from ..findings import Finding
-from ..volume import Modality, Volume
+from ..volume import LabelMap, Modality, Volume
 from .dicom_geometry import radiograph_geometry, stack_geometry
 from .dicom_grey import greys
 from .dicom_header import DamagedFileError, Frame, NotAScanError, frames_of, is_dicom, read_instance
 from .dicom_kind import is_colour, is_localizer, kind_findings, modality_of, neutral_name, unit_of
+from .dicom_labels import LABEL_OBJECTS, read_labels
 from .dicom_pixels import LAZY_ABOVE, SliceStack, as_grey, colours, lazy, load
 from .dicom_series import Stack, group
+from .dicom_source import Grid, Reference, grid_of, grids_of
 
 __all__ = ["is_dicom", "read_dicom"]
 
@@ -30,40 +35,69 @@ class _Scan:
     frames: list[Frame] = field(default_factory=list)
     damaged: list[tuple[str, str]] = field(default_factory=list)  # file name and reason
     others: Counter[str] = field(default_factory=Counter)
+    labels: list[tuple[Path, str]] = field(
+        default_factory=list
+    )  # segmentations and structure sets, with their SOP class
 
 
-def read_dicom(paths: Sequence[Path], *, modality: Modality | None = None) -> list[Volume]:
-    """Read all scans among some files.
+def read_dicom(
+    paths: Sequence[Path],
+    *,
+    modality: Modality | None = None,
+    labels: bool | None = None,
+    reference: Reference | None = None,
+) -> list[Volume | LabelMap]:
+    """Read all scans, segmentations and structure sets among some files.
 
     Headers are read first and sorted into series; series are taken apart where orientation, size, kind or place do not
-    fit, and never merged. Stacks of more than 64 slices stay on disk until their voxels are needed.
+    fit, and never merged. Stacks of more than 64 slices stay on disk until their voxels are needed. Labels are put on
+    the grid of the scan they belong to.
 
     Parameters
     ----------
     paths : files; those that are not DICOM are passed over
     modality : ``"ct"``, ``"xray"`` or ``"photo"`` instead of what the headers say
+    labels : False leaves out segmentations and structure sets that lie beside scans
+    reference : scan that segmentations and structure sets belong to, where it is not among the files
 
     Returns
     -------
-    one volume for each stack of slices, radiograph or picture, by series number, localizers last
+    one volume for each stack of slices, radiograph or picture, by series number, localizers last; then label maps
 
     Raises
     ------
     ReadError
-        Where no file is a DICOM scan that can be read.
+        Where no file is a DICOM scan, segmentation or structure set that can be read.
     """
     files = [Path(path) for path in paths]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # pydicom warns of every harmless slip in a header
         scan = _scan(files)
-        if not scan.frames:
+        if not scan.frames and not scan.labels:
             raise ReadError(_nothing_read(files, scan))
         stacks = group(scan.frames, modality)
         volumes, failures = _volumes(stacks, modality)
-    if not volumes:
+        maps: list[LabelMap] = []
+        if labels is not False or not volumes:
+            grids = [grid for stack in stacks if (grid := grid_of(stack)) is not None]
+            maps, unread = _label_maps(scan, [*grids, *(grids_of(reference) if reference is not None else ())])
+            failures += unread
+    items: list[Volume | LabelMap] = [*volumes, *maps]
+    if not items:
         raise ReadError(failures[0])
     told = (*_told_of_all(stacks, scan), *(Finding("damaged-files", failure) for failure in failures))
-    return _numbered([dataclasses.replace(volume, findings=(*volume.findings, *told)) for volume in volumes])
+    return _numbered([dataclasses.replace(item, findings=(*item.findings, *told)) for item in items])
+
+
+def _label_maps(scan: _Scan, grids: Sequence[Grid]) -> tuple[list[LabelMap], list[str]]:
+    """The label maps of all segmentations and structure sets, and why some could not be read."""
+    maps, failures = [], []
+    for path, sop_class in scan.labels:
+        try:
+            maps += read_labels(path, sop_class, grids)
+        except (ReadError, InvalidVolumeError) as error:
+            failures.append(str(error))
+    return maps, failures
 
 
 def _scan(files: Sequence[Path]) -> _Scan:
@@ -75,7 +109,10 @@ def _scan(files: Sequence[Path]) -> _Scan:
         except DamagedFileError as error:
             scan.damaged.append((path.name, str(error)))
         except NotAScanError as error:
-            scan.others[str(error)] += 1
+            if error.sop_class in LABEL_OBJECTS:
+                scan.labels.append((path, error.sop_class))
+            else:
+                scan.others[str(error)] += 1
         except OSError as error:
             scan.damaged.append((path.name, f"it cannot be opened ({error.strerror})"))
     return scan
@@ -194,13 +231,13 @@ def _name(frame: Frame) -> str:
     return f"{neutral_name(frame)}, localizer" if is_localizer(frame) else neutral_name(frame)
 
 
-def _numbered(volumes: Sequence[Volume]) -> list[Volume]:
-    """Tell volumes of the same name apart."""
-    names = Counter(volume.name for volume in volumes)
+def _numbered(items: Sequence[Volume | LabelMap]) -> list[Volume | LabelMap]:
+    """Tell items of the same name apart."""
+    names = Counter(item.name for item in items)
     seen: Counter[str] = Counter()
     numbered = []
-    for volume in volumes:
-        seen[volume.name] += 1
-        more = f" ({seen[volume.name]})" if names[volume.name] > 1 else ""
-        numbered.append(dataclasses.replace(volume, name=volume.name + more))
+    for item in items:
+        seen[item.name] += 1
+        more = f" ({seen[item.name]})" if names[item.name] > 1 else ""
+        numbered.append(dataclasses.replace(item, name=item.name + more))
     return numbered

@@ -40,7 +40,17 @@ class DamagedFileError(Exception):
 
 
 class NotAScanError(Exception):
-    """A sound DICOM file that holds no scan; the text says what it is."""
+    """A sound DICOM file that holds no scan; the text says what it is.
+
+    Parameters
+    ----------
+    name : of the kind of object
+    sop_class : its UID
+    """
+
+    def __init__(self, name: str, sop_class: str = "") -> None:
+        super().__init__(name)
+        self.sop_class = sop_class
 
 
 @dataclass(frozen=True, eq=False)
@@ -210,12 +220,13 @@ def _starts_like_dicom(head: bytes) -> bool:
     return False
 
 
-def read_instance(path: Path) -> Instance | None:
+def read_instance(path: Path, *, scans_only: bool = True) -> Instance | None:
     """Read one header, and check that the pixels behind it are all there.
 
     Parameters
     ----------
     path : any file
+    scans_only : whether segmentations and dose grids, which have pixels too, are refused
 
     Returns
     -------
@@ -245,7 +256,7 @@ def read_instance(path: Path) -> Instance | None:
         except Exception as error:  # pydicom raises anything from AttributeError to struct.error on damaged bytes
             raise DamagedFileError(f"its header cannot be understood ({error})") from error
         frame = Frame(Instance(path, header, syntax, None))
-        _refuse_other_objects(frame)
+        _refuse_other_objects(frame, scans_only)
         return Instance(path, header, syntax, None if syntax == _DEFLATED else _check_pixels(file, frame))
 
 
@@ -267,7 +278,7 @@ def _check_deflated(file: BinaryIO) -> None:
     file.seek(0)
 
 
-def _refuse_other_objects(frame: Frame) -> None:
+def _refuse_other_objects(frame: Frame, scans_only: bool) -> None:
     try:
         uid = frame.get("SOPClassUID") or frame.instance.header.file_meta.get("MediaStorageSOPClassUID")
     except Exception as error:  # pydicom raises anything on a damaged value
@@ -275,12 +286,12 @@ def _refuse_other_objects(frame: Frame) -> None:
     known = str(getattr(uid, "name", uid)) if uid is not None else ""
     # A damaged identifier is its own name, and may hold anything, also the patient's.
     name = known.removesuffix(" Storage") if known and known != str(uid) else "object of unknown kind"
-    if str(uid) in _NOT_SCANS:
-        raise NotAScanError(name)
+    if scans_only and str(uid) in _NOT_SCANS:
+        raise NotAScanError(name, str(uid))
     if min(frame.shape) < 1:
         if "Image" in name and "Directory" not in name:
             raise DamagedFileError("its header ends before it describes an image")
-        raise NotAScanError("DICOMDIR" if "Directory" in name else name)
+        raise NotAScanError("DICOMDIR" if "Directory" in name else name, str(uid))
 
 
 def _check_pixels(file: BinaryIO, frame: Frame) -> int | None:
