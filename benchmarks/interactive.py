@@ -82,7 +82,10 @@ def heart(data: Path, seed: int) -> Task:
     """The test CT with the heart of its radiotherapy plan."""
     folder = data / "ct"
     volume = read(folder / "dicom" / "LUNG1-003")[0].load().reoriented()[0]
-    truth = contours(folder / "rtstruct" / "LUNG1-003_RTSTRUCT.dcm", "Heart", volume)
+    plan = read(folder / "rtstruct" / "LUNG1-003_RTSTRUCT.dcm", reference=folder / "dicom" / "LUNG1-003")
+    drawn = next(labels for labels in plan if "Heart" in labels.names.values()).reoriented()[0]
+    number = next(number for number, name in drawn.names.items() if name == "Heart")
+    truth = (drawn.array == number).astype(np.uint8)
     return Task("heart", [volume], [truth], {1: "heart"}, [(0, z) for z in range(2, len(truth), 5)])
 
 
@@ -111,26 +114,6 @@ def opacity(data: Path, seed: int) -> Task:
 
 
 TASKS = {"lungs-ct": lungs_ct, "lungs-xray": lungs_xray, "heart": heart, "opacity": opacity}
-
-
-def contours(path: Path, name: str, view: Volume) -> np.ndarray:
-    """(z, y, x) mask of a structure of a radiotherapy plan, on the grid of a volume in the standard view."""
-    import pydicom
-    from skimage.draw import polygon2mask
-
-    plan = pydicom.dcmread(path)
-    number = next(roi.ROINumber for roi in plan.StructureSetROISequence if roi.ROIName == name)
-    item = next(roi for roi in plan.ROIContourSequence if roi.ReferencedROINumber == number)
-    geometry = view.geometry
-    mask = np.zeros(geometry.shape, np.uint8)
-    to_index = np.linalg.inv(np.asarray(geometry.direction) * np.asarray(geometry.spacing))
-    for contour in item.ContourSequence:
-        # DICOM points are (x, y, z); ours (z, y, x).
-        points = np.array(contour.ContourData, float).reshape(-1, 3)[:, ::-1]
-        indices = (points - np.asarray(geometry.origin)) @ to_index.T
-        z = round(float(indices[:, 0].mean()))
-        mask[z] ^= polygon2mask(mask.shape[1:], indices[:, 1:]).astype(np.uint8)
-    return mask
 
 
 class Predictor:

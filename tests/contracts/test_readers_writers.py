@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from labelled_series import series
 
 from napari_lungseg.errors import ReadError
 from napari_lungseg.io import READERS, WRITERS, read, write
@@ -48,9 +49,20 @@ def test_what_is_written_can_be_read(suffix: str) -> None:
     assert suffix in READERS
 
 
+def for_suffix(suffix: str, folder: Path) -> LabelMap:
+    """Labels that the format can hold: DICOM's lie on a series."""
+    labels = label_map(flat=suffix == ".png")
+    if not suffix.endswith(".dcm"):
+        return labels
+    scan = series(folder / "series", "oblique", count=3)
+    array = np.zeros(scan.geometry.shape, np.uint8)
+    array[:, :5, :4] = labels.array
+    return LabelMap(array, scan.geometry, labels.names, labels.colours, source=scan.source, record=RECORD)
+
+
 @pytest.mark.parametrize("suffix", WRITERS)
 def test_labels_come_back_whole(tmp_path: Path, suffix: str) -> None:
-    labels = label_map(flat=suffix == ".png")
+    labels = for_suffix(suffix, tmp_path)
     path = write(labels, tmp_path / f"case{suffix}")
     assert path == tmp_path / f"case{suffix}"
     (found,) = read(path)
@@ -64,7 +76,10 @@ def test_labels_come_back_whole(tmp_path: Path, suffix: str) -> None:
     assert found.record == RECORD
 
 
-@pytest.mark.parametrize("suffix", [suffix for suffix in WRITERS if suffix not in (".seg.nrrd", ".png")])
+LABELS_ONLY = tuple(suffix for suffix in WRITERS if suffix.endswith((".dcm", ".seg.nrrd")))
+
+
+@pytest.mark.parametrize("suffix", [suffix for suffix in WRITERS if suffix not in (*LABELS_ONLY, ".png")])
 def test_a_ct_comes_back_whole(tmp_path: Path, suffix: str) -> None:
     volume = image(flat=False, modality="ct")
     (found,) = read(write(volume, tmp_path / f"scan{suffix}"))
@@ -75,7 +90,7 @@ def test_a_ct_comes_back_whole(tmp_path: Path, suffix: str) -> None:
     assert found.geometry.same_grid(volume.geometry, 1e-4)
 
 
-@pytest.mark.parametrize("suffix", [suffix for suffix in WRITERS if suffix != ".seg.nrrd"])
+@pytest.mark.parametrize("suffix", [suffix for suffix in WRITERS if suffix not in LABELS_ONLY])
 def test_a_radiograph_comes_back_whole(tmp_path: Path, suffix: str) -> None:
     volume = image(flat=True, modality="xray")
     (found,) = read(write(volume, tmp_path / f"chest{suffix}"))
@@ -101,7 +116,8 @@ def test_rubbish_is_refused_in_one_sentence(tmp_path: Path, suffix: str) -> None
 def test_a_truncated_file_is_refused_in_one_sentence(tmp_path: Path, suffix: str) -> None:
     rng = np.random.default_rng(1)
     array = rng.integers(0, 3, (1, 64, 64), dtype=np.uint8)
-    path = write(LabelMap(array, Geometry((1, 64, 64))), tmp_path / f"cut{suffix}")
+    labels = LabelMap(array, Geometry((1, 64, 64)))
+    path = write(for_suffix(suffix, tmp_path) if suffix.endswith(".dcm") else labels, tmp_path / f"cut{suffix}")
     beside = tmp_path / "cut.zraw"
     victim = beside if beside.exists() else path
     victim.write_bytes(victim.read_bytes()[: victim.stat().st_size // 2])

@@ -26,7 +26,7 @@ from dicom_phantom import (
     save,
     voxels,
 )
-from pydicom.uid import JPEG2000Lossless, JPEGLSLossless, RTStructureSetStorage, SegmentationStorage
+from pydicom.uid import JPEG2000Lossless, JPEGLSLossless, RTDoseStorage, RTStructureSetStorage, SegmentationStorage
 
 from napari_lungseg.errors import LungSegError, ReadError
 from napari_lungseg.io import dicom
@@ -206,22 +206,31 @@ def test_other_files_in_the_folder_are_passed_over(tmp_path: Path) -> None:
     assert len(volume.array) == 3 and volume.findings == ()
 
 
-def test_a_structure_set_is_named_and_never_opened(tmp_path: Path) -> None:
+def test_a_structure_set_without_contours_is_told(tmp_path: Path) -> None:
     plan = dataset(PIXELS, RTStructureSetStorage, Modality="RTSTRUCT")
     for keyword in ("PixelData", "Rows", "Columns"):
         del plan[keyword]
     path = tmp_path / "plan"
     plan.save_as(path, enforce_file_format=True)
-    with pytest.raises(ReadError, match="RT Structure Set"):
+    with pytest.raises(ReadError, match="without any closed contour"):
         read_dicom([path])
     paths = ct_series(tmp_path, voxels(3), places(3, AXIAL))
     (volume,) = read_dicom([path, *paths])
-    assert codes(volume) == ["other-objects"] and "1 × RT Structure Set" in volume.findings[0].message
+    assert codes(volume) == ["damaged-files"] and "without any closed contour" in volume.findings[0].message
 
 
-def test_a_segmentation_is_no_scan(tmp_path: Path) -> None:
+def test_a_dose_grid_is_named_and_never_opened(tmp_path: Path) -> None:
+    path = save(dataset(PIXELS, RTDoseStorage, Modality="RTDOSE"), tmp_path / "dose")
+    with pytest.raises(ReadError, match="RT Dose"):
+        read_dicom([path])
+    paths = ct_series(tmp_path, voxels(3), places(3, AXIAL))
+    (volume,) = read_dicom([path, *paths])
+    assert codes(volume) == ["other-objects"] and "1 × RT Dose" in volume.findings[0].message
+
+
+def test_a_segmentation_without_segments_is_refused(tmp_path: Path) -> None:
     path = save(dataset(PIXELS.astype(np.uint8), SegmentationStorage, Modality="SEG"), tmp_path / "seg")
-    with pytest.raises(ReadError, match="Segmentation"):
+    with pytest.raises(ReadError, match="describes no segment"):
         read_dicom([path])
 
 
@@ -310,11 +319,14 @@ def test_damaged_numbers_are_no_numbers(tmp_path: Path) -> None:
 
 
 def test_every_finding_is_described() -> None:
-    code = "".join(path.read_text() for path in Path(dicom.__file__).parent.glob("dicom*.py"))
-    described = Path(__file__).parents[2] / "docs" / "reference" / "dicom.md"
+    folder = Path(dicom.__file__).parent
+    read_here = [*folder.glob("dicom*.py"), folder / "rtstruct.py", folder / "label_layers.py"]
+    code = "".join(path.read_text() for path in read_here)
+    reference = Path(__file__).parents[2] / "docs" / "reference"
+    described = "".join((reference / page).read_text() for page in ("dicom.md", "dicom-segmentations.md"))
     known = set(re.findall(r'Finding\(\s*"([a-z-]+)"', code))
     assert len(known) > 20
-    assert known == set(re.findall(r"^\| `([a-z-]+)`", described.read_text(), re.MULTILINE))
+    assert known == set(re.findall(r"^\| `([a-z-]+)`", described, re.MULTILINE))
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ import nibabel
 import numpy as np
 import pytest
 import SimpleITK
+from labelled_series import labels_on, series
 from PIL import Image
 
 from napari_lungseg.errors import ReadError, WriteError
@@ -139,8 +140,10 @@ def test_dicom_in_a_folder_goes_first(tmp_path: Path, test_data: Path) -> None:
 def test_a_full_disk_leaves_nothing_and_spares_the_old_file(tmp_path: Path, suffix: str, monkeypatch) -> None:
     path = tmp_path / f"lungs{suffix}"
     item = LabelMap(labels().array[1:2], Geometry((1, 4, 5)), {1: "lung"})
+    if suffix.endswith(".dcm"):
+        item = labels_on(series(tmp_path / "series"))
     write(item, path)
-    before = {entry.name: entry.read_bytes() for entry in tmp_path.iterdir()}
+    before = {entry.name: entry.read_bytes() for entry in tmp_path.iterdir() if entry.is_file()}
 
     def full(self: Path, target: Path) -> Path:
         raise OSError(errno.ENOSPC, "No space left on device")
@@ -148,7 +151,7 @@ def test_a_full_disk_leaves_nothing_and_spares_the_old_file(tmp_path: Path, suff
     monkeypatch.setattr(Path, "replace", full)
     with pytest.raises(WriteError, match="No space left on device"):
         write(item, path)
-    assert {entry.name: entry.read_bytes() for entry in tmp_path.iterdir()} == before
+    assert {entry.name: entry.read_bytes() for entry in tmp_path.iterdir() if entry.is_file()} == before
 
 
 def test_a_writer_that_fails_half_way_leaves_nothing(tmp_path: Path, monkeypatch) -> None:

@@ -24,7 +24,9 @@ else:
     EvaluateFlags = flags_of(EvaluateSettings)
 
 Modality: TypeAlias = Literal["ct", "xray", "photo"]
-Format: TypeAlias = Literal["nii.gz", "nii", "mha", "nrrd", "seg.nrrd", "tif", "png"]
+Format: TypeAlias = Literal[
+    "nii.gz", "nii", "mha", "nrrd", "seg.nrrd", "tif", "png", "seg.dcm", "labelmap.dcm", "rtstruct.dcm"
+]
 Json: TypeAlias = Annotated[bool, Parameter(name="--json", negative=(), help="Print JSON for machines.")]
 AsModality: TypeAlias = Annotated[
     Modality | None, Parameter(help="What the images are, where the file does not say it or says it wrongly.")
@@ -64,6 +66,7 @@ def segment(
     modality: AsModality = None,
     series: OneSeries = None,
     format: Format = "nii.gz",
+    reference: Path | None = None,
     hu_offset: float | Literal["auto"] | None = None,
     straighten: Annotated[bool, Parameter(negative=())] = False,
     overwrite: Annotated[bool, Parameter(negative=())] = False,
@@ -87,7 +90,9 @@ def segment(
     device : str
         auto, cpu, cuda, cuda:1 … or mps.
     format : str
-        Of the files in a folder.
+        Of the files in a folder; seg.dcm is a DICOM segmentation, rtstruct.dcm a structure set.
+    reference : Path
+        For DICOM labels of a scan in another format: the DICOM series that it was made from.
     hu_offset : float
         For CT without Hounsfield units: what to add to its values, e.g. -1024; auto finds it.
     straighten : bool
@@ -105,6 +110,7 @@ def segment(
         (path, *paths),
         out=out,
         suffix=f".{format}",
+        reference=reference,
         overwrite=overwrite,
         modality=modality,
         series=series,

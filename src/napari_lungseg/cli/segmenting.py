@@ -31,6 +31,7 @@ def segment_all(
     *,
     out: Path,
     suffix: str,
+    reference: Path | None,
     overwrite: bool,
     modality: Modality | None,
     series: str | None,
@@ -47,7 +48,7 @@ def segment_all(
     _check(model, device, settings.precision, yes=yes)
     outputs = Outputs(paths, out, suffix, overwrite)
     options = {"model": model, "device": device, "settings": settings}
-    job = _Job(outputs, modality, series, hu_offset, straighten, as_json, options, report)
+    job = _Job(outputs, modality, series, reference, hu_offset, straighten, as_json, options, report)
     for path in paths:
         job.take(path)
     if as_json:
@@ -62,6 +63,7 @@ class _Job:
     outputs: Outputs
     modality: Modality | None
     series: str | None
+    reference: Path | None
     hu_offset: float | Literal["auto"] | None
     straighten: bool
     as_json: bool
@@ -88,9 +90,10 @@ class _Job:
     def _one(self, path: Path, volume: Volume, target: Path) -> None:
         from ..io import write
 
+        _check_source(volume, target, self.reference)
         volume = _in_hounsfield(volume, self.hu_offset).load()
         labels = self._labels(volume, path.name)
-        write(labels, target)
+        write(labels, target, reference=self.reference)
         self.flat_files += _overlays_nowhere(volume, target)
         record = _record(path, target, volume, labels)
         self.records.append(record)
@@ -137,6 +140,18 @@ def _check(model: str | None, device: str, precision: str, *, yes: bool) -> None
         from ..segmentation.devices import resolve_device, resolve_precision
 
         resolve_precision(precision, resolve_device(device))
+
+
+def _check_source(volume: Volume, target: Path, reference: Path | None) -> None:
+    """That there is no DICOM series to refer to is told before the work, not after it."""
+    if target.suffix.lower() != ".dcm":
+        return
+    import numpy as np
+
+    from ..io.dicom_source import source_of
+
+    nothing = np.broadcast_to(np.uint8(0), volume.geometry.shape)
+    source_of(LabelMap(nothing, volume.geometry, source=str(reference or volume.source)))
 
 
 def _overlays_nowhere(volume: Volume, target: Path) -> bool:

@@ -100,7 +100,8 @@ def _loops(mask: np.ndarray) -> list[list[_Point]]:
 
 def _walk(leaving: dict[_Point, list[_Point]], start: _Point) -> list[_Point]:
     """Follow edges until they close, turning right where pixels touch at a corner; takes the edges out."""
-    point, step, loop = start, leaving[start][0], []
+    point, step = start, leaving[start][0]
+    loop: list[_Point] = []
     while True:
         steps = leaving.get(point, [])
         right = _CLOCKWISE[(_CLOCKWISE.index(step) + 1) % 4]
@@ -127,4 +128,4 @@ def _corners(loop: Sequence[_Point]) -> list[_Point]:
     points = np.array(loop)
     steps = np.roll(points, -1, axis=0) - points
     turning = np.any(steps != np.roll(steps, 1, axis=0), axis=1)
-    return [loop[i] for i in np.flatnonzero(turning)]
+    return [loop[i] for i in np.flatnonzero(turning).tolist()]

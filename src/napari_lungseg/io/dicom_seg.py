@@ -27,7 +27,7 @@ from .dicom_header import DamagedFileError, Frame, Instance, frames_of, read_ins
 from .dicom_kind import neutral_name
 from .dicom_source import Grid, grids_beside
 from .label_layers import Label, Layers
-from .placing import placed_on
+from .placing import fits, placed_on
 
 # How this package keeps a label's number where segments must be numbered from 1 without gaps (TrackingID).
 TRACKING = "napari-lungseg label {}"
@@ -70,12 +70,13 @@ def read_seg(path: Path, grids: Sequence[Grid] = ()) -> list[LabelMap]:
         decoded = Decoded(
             layers.arrays[0], geometry, path, record=record, findings=tuple(findings), name=neutral_name(frames[0])
         )
-        decoded = sidecar.apply(decoded, sidecar.read(path, "labels").entry)
+        entry = sidecar.read(path, "labels").entry
+        decoded = sidecar.apply(decoded, entry)
         series, frame_of_reference = _belongs_to(instance)
-        if not grids:
-            grids = grids_beside(path, series)
-        near = [grid for grid in grids if grid.may_be(series, frame_of_reference)]
-        return [_on(labels, near) for labels in layers.label_maps(decoded)]
+        gap = frames[0].number("SpacingBetweenSlices") or 0.0
+        own = [grid for grid in grids if grid.may_be(series, frame_of_reference)]
+        near = [grid for grid in own if fits(decoded.geometry, grid.geometry, gap)] or grids_beside(path, series)
+        return [_on(labels, near or own, gap, "geometry" in entry) for labels in layers.label_maps(decoded)]
 
 
 def _frames(path: Path) -> tuple[Instance, list[Frame]]:
@@ -95,7 +96,7 @@ def _frames(path: Path) -> tuple[Instance, list[Frame]]:
 
 
 def _grid(frames: Sequence[Frame], path: Path) -> tuple[Geometry, list[int]]:
-    """Geometry that holds every frame, and the slice each lies on."""
+    """Geometry of the slices that there are frames of, and the slice each frame lies on."""
     if frames[0].position is None or frames[0].orientation is None:
         images = [str(_referenced_image(frame)) for frame in frames]
         order = list(dict.fromkeys(images))
@@ -112,32 +113,23 @@ def _grid(frames: Sequence[Frame], path: Path) -> tuple[Geometry, list[int]]:
     places = np.empty(len(frames), int)
     places[order_along] = groups
     firsts = [frames[order_along[np.flatnonzero(groups == group)[0]]] for group in range(groups[-1] + 1)]
-    geometry = stack_geometry(firsts)[0]
-    geometry, slices = _with_empty_slices(geometry, frames[0])
-    return geometry, [slices[place] for place in places]
+    return stack_geometry(firsts)[0], places.tolist()
 
 
-def _with_empty_slices(geometry: Geometry, frame: Frame) -> tuple[Geometry, list[int]]:
-    """An even grid where empty slices are what is missing, and the slice on which each known one lies."""
-    known = geometry.slice_positions
-    told = frame.number("SpacingBetweenSlices")
-    if known is None:
-        whole = geometry.spacing[0] / told if told else 1.0
-        count = geometry.shape[0]
-        if count == 1 or round(whole) < 2 or abs(whole - round(whole)) > _WHOLE:
-            return geometry, list(range(count))
-        known = tuple(geometry.spacing[0] * number for number in range(count))
-    for step in (told, float(np.diff(known).min())):
-        if not step:
-            continue
-        numbers = np.asarray(known) / step
-        if np.abs(numbers - np.rint(numbers)).max() <= _WHOLE and np.rint(numbers[1]) >= 1:
-            slices = np.rint(numbers).astype(int)
-            step = known[-1] / slices[-1]
-            shape = (int(slices[-1]) + 1, *geometry.shape[1:])
-            spacing = (step, *geometry.spacing[1:])
-            return dataclasses.replace(geometry, shape=shape, spacing=spacing, slice_positions=None), slices.tolist()
-    return geometry, list(range(len(known)))
+def _with_empty_slices(labels: LabelMap, told: float) -> LabelMap:
+    """The labels on an even grid, where slices between them are missing because nothing lies on them."""
+    geometry = labels.geometry
+    count = geometry.shape[0]
+    known = np.asarray(geometry.slice_positions or geometry.spacing[0] * np.arange(count))
+    for step in (told, float(np.diff(known).min(initial=np.inf))):
+        numbers = np.rint(known / step).astype(int) if 0 < step < np.inf else np.arange(count)
+        if count > 1 and numbers[-1] >= count and np.abs(known / step - numbers).max() <= _WHOLE:
+            array = np.zeros((int(numbers[-1]) + 1, *geometry.shape[1:]), labels.array.dtype)
+            array[numbers] = labels.array
+            spacing = (float(known[-1] / numbers[-1]), *geometry.spacing[1:])
+            even = dataclasses.replace(geometry, shape=array.shape, spacing=spacing, slice_positions=None)
+            return dataclasses.replace(labels, array=array, geometry=even)
+    return labels
 
 
 def _referenced_image(frame: Frame) -> tuple[str, ...]:
@@ -257,12 +249,13 @@ def _belongs_to(instance: Instance) -> tuple[list[str], str]:
     return series, str(header.get("FrameOfReferenceUID", ""))
 
 
-def _on(labels: LabelMap, grids: Sequence[Grid]) -> LabelMap:
-    """The labels on the first grid that fits them; on their own where none does."""
+def _on(labels: LabelMap, grids: Sequence[Grid], gap: float, complete: bool) -> LabelMap:
+    """The labels on the first grid that fits them; on their own where none does, with empty slices if not complete."""
     for grid in grids:
-        placed = placed_on(labels, grid.geometry)
+        placed = placed_on(labels, grid.geometry, gap)
         if placed is not None:
             return placed
+    labels = labels if complete else _with_empty_slices(labels, gap)
     if not grids:
         return labels
     told = "The labels lie on a grid of their own, not on that of the scan; they open beside it."

@@ -79,7 +79,7 @@ def _pixels(source: Source, values: Sequence[int], numbers: Sequence[int]) -> np
     """Segment numbers in the order of the source's frames."""
     lookup = np.zeros(max(int(source.array.max()), values[-1]) + 1, np.min_scalar_type(numbers[-1]))
     lookup[list(values)] = numbers
-    array = lookup[source.array]
+    array: np.ndarray = lookup[source.array]
     count = int(source.frames[0].instance.header.get("NumberOfFrames") or 1)
     if count == 1:
         return array

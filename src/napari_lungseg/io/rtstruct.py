@@ -16,6 +16,7 @@ from ..volume import Geometry, LabelMap
 from . import sidecar
 from .contours import fill
 from .decoded import Decoded
+from .dicom_derived import unnamed
 from .dicom_header import Frame, Instance
 from .dicom_kind import neutral_name
 from .dicom_source import Grid, grids_beside
@@ -57,7 +58,7 @@ def read_rtstruct(path: Path, grids: Sequence[Grid] = ()) -> list[LabelMap]:
             structures, findings = _structures(header)
         except (ValueError, TypeError, AttributeError, KeyError, IndexError) as error:
             raise ReadError(f"The contours of {path.name} are damaged ({error}). Copy or export it again.") from error
-        if not structures:
+        if not any(contours for _, contours in structures):
             raise ReadError(f"{path.name} is a structure set without any closed contour; there is nothing to open.")
         entry = sidecar.read(path, "labels").entry
         geometry = _grid(header, path, grids, entry, [points for _, found in structures for points in found])
@@ -68,6 +69,7 @@ def read_rtstruct(path: Path, grids: Sequence[Grid] = ()) -> list[LabelMap]:
         layers.arrays[0],
         geometry,
         path,
+        names={int(label): str(name) for label, name in entry.get("names", {}).items()},
         record=dict(entry.get("record", {})),
         findings=tuple(findings),
         name=neutral_name(Frame(Instance(path, header, "", None))),
@@ -85,17 +87,17 @@ def _header(path: Path) -> Any:
 
 
 def _structures(header: Any) -> tuple[list[tuple[Label, list[np.ndarray]]], list[Finding]]:
-    """Every structure with closed contours, (n, 3) points in mm ``(z, y, x)``, and what was left out."""
+    """Every structure with closed contours or none at all, (n, 3) points in mm ``(z, y, x)``, and what was left out."""
     names = {int(item.ROINumber): str(item.get("ROIName", "")) for item in header.get("StructureSetROISequence") or ()}
-    drawn = [item for item in header.get("ROIContourSequence") or () if item.get("ContourSequence")]
+    drawn = list(header.get("ROIContourSequence") or ())
     numbers = [int(item.ReferencedROINumber) for item in drawn]
     usable = len(set(numbers)) == len(numbers) and all(0 < number < 65536 for number in numbers)
     found, others = [], []
     for index, (number, item) in enumerate(zip(numbers, drawn, strict=True)):
-        contours = [_points(contour) for contour in item.ContourSequence if _is_area(contour)]
+        contours = [_points(contour) for contour in item.get("ContourSequence") or () if _is_area(contour)]
         contours = [points for points in contours if len(points) > 2]
-        name = names.get(number, "")
-        if contours:
+        name = "" if names.get(number) == unnamed(number) else names.get(number, "")
+        if contours or not item.get("ContourSequence"):
             label = Label(number if usable else index + 1, name, _colour(item.get("ROIDisplayColor")))
             found.append((label, contours))
         else:
@@ -125,13 +127,11 @@ def _grid(
 ) -> Geometry:
     """The grid to draw on: that of the series referred to, of a scan on whose slices the contours lie, or the sidecar's."""
     series, frame_of_reference = _belongs_to(header)
-    near = [grid for grid in grids if grid.may_be(series, frame_of_reference)]
+    near = [grid for grid in grids if grid.may_be(series, frame_of_reference) and _lies_on(contours, grid.geometry)]
     if not near and not entry.get("geometry"):
-        near = grids_beside(path, series)
-    near = sorted(near, key=lambda grid: grid.series not in series)
-    for grid in near:
-        if _lies_on(contours, grid.geometry):
-            return grid.geometry
+        near = [grid for grid in grids_beside(path, series) if _lies_on(contours, grid.geometry)]
+    if near:
+        return min(near, key=lambda grid: grid.series not in series).geometry
     if entry.get("geometry"):
         try:
             return Geometry(**entry["geometry"])
@@ -183,13 +183,16 @@ def _masks(
         mask = fill(polygons, (grid.shape[1], grid.shape[2]))
         masks[z] = masks[z] | mask if z in masks else mask
     name = label.name or f"structure {label.value}"
-    for count, code, what in (
-        (tilted, "tilted-contours", "are not parallel to the slices and are left out"),
-        (outside, "contours-outside", "lie outside the scan and are left out"),
-        (between, "contours-between", "lie between slices and are drawn on the nearest"),
-    ):
-        if count:
-            findings.append(Finding(code, f"{name}: {count} contour(s) {what}."))
+    if tilted:
+        told = f"{name}: {tilted} contour(s) are not parallel to the slices and are left out."
+        findings.append(Finding("tilted-contours", told))
+    if outside:
+        findings.append(
+            Finding("contours-outside", f"{name}: {outside} contour(s) lie outside the scan and are left out.")
+        )
+    if between:
+        told = f"{name}: {between} contour(s) lie between slices and are drawn on the nearest."
+        findings.append(Finding("contours-between", told))
     return masks
 
 

@@ -162,7 +162,7 @@ def _add_structures(plan: Any, labels: LabelMap, source: Source, frame_of_refere
 
 def _contours(source: Source, value: int) -> list[Any]:
     """One item for each polygon of a label, slice by slice."""
-    items = []
+    items: list[Any] = []
     for z in np.flatnonzero((source.array == value).any(axis=(1, 2))).tolist():
         frame = source.frames[z]
         for polygon in outlines(source.array[z] == value):

@@ -13,7 +13,7 @@ from napari.utils.notifications import show_warning
 from ..errors import LungSegError, WriteError
 from ..io import write
 from ..progress import Progress
-from ..volume import Geometry
+from ..volume import Geometry, LabelMap
 from . import opening
 from .jobs import waited_for, window_is_running
 from .layers import (
@@ -39,7 +39,7 @@ def get_reader(path: str | Sequence[str]) -> Reader | None:
 def _read(path: str | Sequence[str]) -> list[Any]:
     viewer = current_viewer()
     if viewer is None or not window_is_running():
-        return list(opening.read_now(_paths(path)))
+        return list(opening.read_now(_paths(path), [] if viewer is None else opening.open_scans(viewer)))
     for each in _paths(path):
         opening.collect(each, viewer)
     return [(None,)]  # napari's word for "opened, but no layer": they are added when they are read
@@ -59,7 +59,16 @@ def write_labels(path: str, data: Any, meta: dict[str, Any]) -> list[str]:
     """Write a Labels layer with its own geometry, or with that of the image it was painted on."""
     facts = facts_of(data, meta)
     geometry = None if isinstance(facts.stored.get("geometry"), Geometry) else painted_geometry(facts, current_viewer())
-    return [str(write(layer_to_labels(facts, geometry), path))]
+    labels = layer_to_labels(facts, geometry)
+    return [str(write(labels, path, reference=source_under(labels, current_viewer())))]
+
+
+def source_under(labels: LabelMap, viewer: Any) -> str | None:
+    """The file or folder of the open scan on whose grid labels lie: what DICOM labels refer to."""
+    for volume in [] if viewer is None else opening.open_scans(viewer):
+        if volume.source and volume.geometry.same_grid(labels.geometry):
+            return volume.source
+    return None
 
 
 def painted_geometry(

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 from napari import current_viewer
-from napari.layers import Layer
+from napari.layers import Image, Layer
 from napari.utils.notifications import Notification, NotificationSeverity, notification_manager, show_info
 from qtpy.QtCore import QTimer
 from qtpy.QtWidgets import QApplication
@@ -28,7 +28,7 @@ from ..progress import Progress
 from ..volume import LabelMap, Modality, Volume
 from .actions import convert_layer
 from .jobs import Job, report
-from .layers import LayerTuple, labels_to_layer, volume_to_layer
+from .layers import KEY, LayerTuple, labels_to_layer, layer_to_volume, volume_to_layer
 from .overlay import check_overlay
 from .window import letters_of
 
@@ -85,19 +85,31 @@ def open_paths(
         if len(paths) == 1 and len(added) == 1 and paths[0].is_file() and is_dicom(paths[0]):
             offer_series(viewer, paths[0])
 
+    scans = open_scans(viewer)
     return Job(
-        lambda: layer_steps(paths, modality, labels, straighten=straighten),
+        lambda: layer_steps(paths, modality, labels, scans, straighten=straighten),
         on_progress=add,
         on_result=done,
         on_end=on_end,
     )
 
 
+def open_scans(viewer: Any) -> list[Volume]:
+    """The scans that are open, on whose grids DICOM labels are put; their voxels are not touched."""
+    images = [layer for layer in viewer.layers if isinstance(layer, Image) and KEY in layer.metadata]
+    return [layer_to_volume(layer) for layer in images]
+
+
 def layer_steps(
-    paths: Sequence[Path], modality: Modality | None = None, labels: bool | None = None, *, straighten: bool = False
+    paths: Sequence[Path],
+    modality: Modality | None = None,
+    labels: bool | None = None,
+    scans: Sequence[Volume] = (),
+    *,
+    straighten: bool = False,
 ) -> Generator[Progress, None, list[LungSegError]]:
     """`read_steps`, each payload as pairs of item and layer: making a layer takes napari longer than adding it."""
-    steps = read_steps(paths, modality, labels, straighten=straighten)
+    steps = read_steps(paths, modality, labels, scans, straighten=straighten)
     while True:
         try:
             step = next(steps)
@@ -109,13 +121,18 @@ def layer_steps(
 
 
 def read_steps(
-    paths: Sequence[Path], modality: Modality | None = None, labels: bool | None = None, *, straighten: bool = False
+    paths: Sequence[Path],
+    modality: Modality | None = None,
+    labels: bool | None = None,
+    scans: Sequence[Volume] = (),
+    *,
+    straighten: bool = False,
 ) -> Generator[Progress, None, list[LungSegError]]:
     """Read paths that were opened together; each step's payload is what one of them held. Returns what failed."""
     groups, errors = together(paths), []
     for done, group in enumerate(groups):
         try:
-            items = read(group if len(group) > 1 else group[0], modality=modality, labels=labels)
+            items = read(group if len(group) > 1 else group[0], modality=modality, labels=labels, reference=scans)
         except LungSegError as error:
             errors.append(error)
             continue
@@ -215,15 +232,15 @@ def _series_of(path: Path) -> str:
     return str(header.get("SeriesInstanceUID", ""))
 
 
-def read_now(paths: Sequence[Path]) -> list[LayerTuple]:
-    """Read paths at once, for scripts.
+def read_now(paths: Sequence[Path], scans: Sequence[Volume] = ()) -> list[LayerTuple]:
+    """Read paths at once, for scripts; DICOM labels on the grids of the scans that are open.
 
     Raises
     ------
     ReadError
         Where nothing can be read.
     """
-    steps, items, errors = read_steps(paths), [], []
+    steps, items, errors = read_steps(paths, scans=scans), [], []
     while True:
         try:
             items += next(steps).payload
