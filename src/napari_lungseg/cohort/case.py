@@ -20,7 +20,7 @@ from ..segmentation.predict import SegmentSettings
 from . import rows
 from .anonymous import Anonymous
 from .content import content_hash
-from .folder import LABELS, LOG, THUMBNAIL, CohortFolder, fingerprint_of
+from .folder import LABELS, LOG, REPORT, THUMBNAIL, CohortFolder, fingerprint_of
 from .inputs import Input
 from .settings import CohortSettings
 
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 # One network at a time on a device; the other scans of a worker are read, tidied up and written meanwhile.
 _DEVICE = threading.Lock()
+_DRAWING = threading.Lock()  # matplotlib does not draw in several threads
 # Case of an input whose files could not even be read.
 UNREAD = "unread"
 
@@ -55,7 +56,7 @@ class Task:
     cohort: CohortSettings = field(default_factory=CohortSettings)
 
 
-def settled(folder: CohortFolder, record: dict[str, Any], task: Task) -> bool:
+def settled(folder: CohortFolder, record: dict[str, Any], task: Task, *, with_report: bool = True) -> bool:
     """Whether an input needs no work: done, left out for the same reason, or failed and not to be tried again."""
     if not folder.is_settled(record, task.key):
         return False
@@ -64,7 +65,13 @@ def settled(folder: CohortFolder, record: dict[str, Any], task: Task) -> bool:
             return False
         if row[rows.STATE] == rows.LEFT_OUT and row[rows.FILTERED] and not task.cohort.against(row):
             return False
+        if with_report and _lacks_report(folder, row, task):
+            return False
     return True
+
+
+def _lacks_report(folder: CohortFolder, row: dict[str, Any], task: Task) -> bool:
+    return task.cohort.report and row[rows.STATE] == rows.DONE and not folder.case(row[rows.CASE], REPORT).is_file()
 
 
 def work_on(task: Task, item: Input, device: str, threads: int) -> dict[str, Any]:
@@ -90,15 +97,15 @@ def work_on(task: Task, item: Input, device: str, threads: int) -> dict[str, Any
             raise ReadError(item.problem)
         content = content_hash(item.to_hash)
         known = folder.record(content)
-        if settled(folder, known, task):
-            return _seen_again(folder, known, item)
+        if settled(folder, known, task, with_report=False):
+            return _seen_again(folder, known, item, task)
         folder.forget(content)  # killed from here on, neither old nor new labels are taken for the others
         record = {"input": content, "key": task.key, "fingerprints": [fingerprint_of(item.to_hash)]}
         record["rows"] = _Worker(folder, task, content, item, neutral, device, threads).rows()  # type: ignore[assignment]
         folder.write_record(record, item.files)
         return record | {"recorded": True}
     except (LungSegError, OSError, MemoryError) as error:
-        reason = neutral(_reason(error))
+        reason = _sentence(neutral(_reason(error)))
         return {"input": content, "rows": [unfinished(content, reason)], "recorded": False, "disk": _is_disk(error)}
 
 
@@ -116,16 +123,39 @@ def _reason(error: BaseException) -> str:
         return "The memory of the worker ran out; take fewer workers, or --overlap 1."
     if isinstance(error, OSError):
         return f"A file could not be read or written ({error.strerror or error})."
-    return " ".join(str(error).split())
+    return str(error)
 
 
-def _seen_again(folder: CohortFolder, record: dict[str, Any], item: Input) -> dict[str, Any]:
-    """Finished before, under another name or with another date: remember that too."""
+def _sentence(text: str) -> str:
+    """On one line, and with a capital letter where a name at its beginning was replaced."""
+    line = " ".join(text.split())
+    return line[:1].upper() + line[1:]
+
+
+def _seen_again(folder: CohortFolder, record: dict[str, Any], item: Input, task: Task) -> dict[str, Any]:
+    """Finished before, under another name or with another date: remember that too, and add the reports that lack."""
+    from ..io import read
+
     now = fingerprint_of(item.to_hash)
     if now not in record["fingerprints"]:
         record["fingerprints"] = [*record["fingerprints"], now]
         folder.write_record(record, item.files)
+    for row in record["rows"]:
+        if _lacks_report(folder, row, task):
+            (labels,) = read(folder.case(row[rows.CASE], LABELS), labels=True)
+            _write_report(folder, folder.volume(row), labels, row)
     return record | {"recorded": True, "unchanged": True}
+
+
+def _write_report(folder: CohortFolder, volume: Volume, labels: Any, row: dict[str, Any]) -> None:
+    """The report of a case, with the findings of its row, from which names are taken out."""
+    from ..analysis.case_report import write_case_report
+
+    told = tuple(Finding(finding["code"], finding["message"]) for finding in row[rows.TOLD])
+    volume = dataclasses.replace(volume, findings=told, source="", name=str(row["series"]))
+    labels = dataclasses.replace(labels, findings=(), source="")
+    with _DRAWING:
+        write_case_report(volume, labels, folder.case(row[rows.CASE], REPORT), name=f"Case {row[rows.CASE]}")
 
 
 @dataclass
@@ -200,7 +230,6 @@ class _Worker:
 
     def _make(self, volume: Volume, row: dict[str, Any]) -> None:
         """Segment, measure and write one scan; fills in its row."""
-        from ..analysis.measure import measure
         from ..io import write
         from .thumbnail import save_thumbnail
 
@@ -209,14 +238,15 @@ class _Worker:
         row["read_s"] = row["read_s"] + time.perf_counter() - started
         self._log(f"read {' × '.join(map(str, volume.geometry.shape))} voxels, {volume.modality} in {volume.unit}")
         labels, row["device_s"] = self._segment(volume)
-        findings = [
-            Finding(finding.code, self.neutral(finding.message)) for finding in (*volume.findings, *labels.findings)
-        ]
-        row |= rows.judged(labels, findings) | rows.figures(measure(volume, labels))
-        row |= _maker(labels)
+        measured, noticed = _measured(volume, labels)
+        told = (*volume.findings, *labels.findings, *noticed)
+        findings = [Finding(finding.code, self.neutral(finding.message)) for finding in told]
+        row |= measured | rows.judged(labels, findings) | _maker(labels)
         started = time.perf_counter()
         case = row[rows.CASE]
         save_thumbnail(volume, labels, self.folder.case(case, THUMBNAIL))
+        if self.task.cohort.report:
+            _write_report(self.folder, volume, labels, row)
         write(dataclasses.replace(labels, source="", name="labels"), self.folder.case(case, LABELS))
         row["write_s"] = time.perf_counter() - started
         for finding in findings:
@@ -251,9 +281,9 @@ class _Worker:
         else:
             reason = f"An unexpected error ({type(error).__name__}: {error}); the log of the case says where."
             self._log("".join(traceback.format_exception(error)))
-        for name in (LABELS, THUMBNAIL):  # of another model or other settings
+        for name in (LABELS, THUMBNAIL, REPORT):  # of another model or other settings
             self.folder.case(row[rows.CASE], name).unlink(missing_ok=True)
-        self._finish(row, rows.FAILED, self.neutral(" ".join(reason.split())))
+        self._finish(row, rows.FAILED, _sentence(self.neutral(reason)))
         return row
 
     def _finish(self, row: dict[str, Any], state: str, reason: str) -> None:
@@ -283,6 +313,16 @@ def _in_hounsfield(volume: Volume, offset: float | str | None) -> Volume:
     from ..io.infer import apply_offset
 
     return apply_offset(volume, None if offset == "auto" else float(offset))
+
+
+def _measured(volume: Volume, labels: LabelMap) -> tuple[dict[str, Any], list[Finding]]:
+    """The figures; what cannot be measured costs the figures and not the labels."""
+    from ..analysis.measure import measure
+
+    try:
+        return rows.figures(measure(volume, labels)), []
+    except LungSegError as error:
+        return {}, [Finding("not-measured", str(error))]
 
 
 def _maker(labels: LabelMap) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from .folder import CORRECTED, LABELS, LOG, REPORT, REVIEW, THUMBNAIL, CohortFol
 _PICTURES = 2000
 _HIDDEN = (rows.REASON, rows.DOUBTED, "findings", "input", "volume")
 _SHOWN = (rows.CASE, rows.STATE, "series", rows.QUALITY, "review")
-_FIGURES = ("right_lung_volume_ml", "left_lung_volume_ml", "right_lung_area_mm2", "left_lung_area_mm2")
+_FIGURES = ("both_volume_ml", "both_area_mm2", "seconds")
 _LINKS = {"report": REPORT, "labels": LABELS, "corrected": CORRECTED, "log": LOG}
 
 

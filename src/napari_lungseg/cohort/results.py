@@ -70,6 +70,7 @@ class Results:
 
     def begin(self) -> None:
         """Say what is about to be done, before anything is."""
+        self.folder.tidy()
         self._write_manifest("running")
         self._tell("running")
 

@@ -27,6 +27,7 @@ class CohortSettings:
     overlap: int = setting(
         2, "Scans that a worker holds at once: one is read or written while the other has the device.", min=1, max=8
     )
+    report: bool = setting(False, "Write the report of each case as well; a few seconds more for each.")
     retry_failed: bool = setting(False, "Try scans again that failed before and have not changed since.")
     only: str = setting("any", "Leave out scans of another kind.", choices=("any", "ct", "xray"))
     thinnest: float | None = setting(None, "Leave out CT with thinner slices.", unit="mm", min=0)

@@ -12,7 +12,7 @@ from ..io.atomic import replacing
 if TYPE_CHECKING:
     from ..volume import LabelMap, Volume
 
-HEIGHT = 150  # pixels
+HEIGHT, WIDEST = 150, 300  # pixels
 _LUNG_WINDOW_HU = (-1350.0, 150.0)  # width 1500, level −600: the usual one to look at lungs
 _JPEG_QUALITY = 80
 
@@ -47,11 +47,12 @@ def save_thumbnail(volume: Volume, labels: LabelMap, path: Path) -> Path:
 
 
 def _tile(image: np.ndarray, marks: np.ndarray, aspect: float, view: Volume, labels: LabelMap) -> Any:
-    """One cut with outlines, as high as the picture and as wide as its pixels say."""
+    """One cut with outlines, as high as the picture and as wide as its pixels say; flat ones in black."""
     from PIL import Image, ImageColor
 
     rows, columns = image.shape[:2]
-    size = (max(1, round(HEIGHT * columns / (rows * aspect))), HEIGHT)
+    scale = min(HEIGHT / (rows * aspect), WIDEST / columns)
+    size = (max(1, round(scale * columns)), max(1, round(scale * rows * aspect)))
     grey = _grey(image, _LUNG_WINDOW_HU if view.unit == "HU" else view.window)
     picture = np.array(Image.fromarray(grey).convert("RGB").resize(size, Image.Resampling.BILINEAR))
     small = np.array(Image.fromarray(marks.astype(np.uint8)).resize(size, Image.Resampling.NEAREST))
@@ -60,7 +61,9 @@ def _tile(image: np.ndarray, marks: np.ndarray, aspect: float, view: Volume, lab
     edge = np.any([neighbour != small for neighbour in neighbours], axis=0)
     for label, colour in labels.colours.items():
         picture[edge & (small == label)] = ImageColor.getrgb(colour)
-    return Image.fromarray(picture)
+    tile = Image.new("RGB", (size[0], HEIGHT))
+    tile.paste(Image.fromarray(picture), (0, (HEIGHT - size[1]) // 2))
+    return tile
 
 
 def _grey(image: np.ndarray, window: tuple[float, float] | None) -> np.ndarray:
