@@ -262,6 +262,20 @@ def test_no_name_gets_out_of_the_private_folder(task: Task, tmp_path: Path) -> N
     assert (task.root / "private").stat().st_mode & 0o777 == 0o700
 
 
+def test_reports_are_written_on_request_and_added_later_without_segmenting_again(task: Task, scan: Path) -> None:
+    (row,) = work(task, scan)["rows"]
+    folder = CohortFolder(task.root)
+    written = folder.case(row["case"], LABELS).stat().st_mtime_ns
+    asked = dataclasses.replace(task, cohort=CohortSettings(report=True))
+    assert not settled(folder, folder.record(row["input"]), asked)
+    assert work(asked, scan)["unchanged"]
+    assert settled(folder, folder.record(row["input"]), asked)
+    assert folder.case(row["case"], LABELS).stat().st_mtime_ns == written
+    text = folder.case(row["case"], "report.html").read_text()
+    assert row["case"] in text
+    assert SECRET not in text
+
+
 def test_the_scan_of_a_row_is_opened_again(task: Task, scan: Path) -> None:
     (row,) = work(task, scan)["rows"]
     folder = CohortFolder(task.root)

@@ -245,6 +245,7 @@ class _Worker:
         started = time.perf_counter()
         case = row[rows.CASE]
         save_thumbnail(volume, labels, self.folder.case(case, THUMBNAIL))
+        self.folder.case(case, REPORT).unlink(missing_ok=True)
         if self.task.cohort.report:
             _write_report(self.folder, volume, labels, row)
         write(dataclasses.replace(labels, source="", name="labels"), self.folder.case(case, LABELS))
