@@ -240,6 +240,9 @@ def test_names_are_taken_out_of_messages(tmp_path: Path) -> None:
     for text in (f"{path} is empty", f"{path.name} is damaged", f"in {path.parent.name}: x", "Meier_Erika_CT is bad"):
         assert "Meier" not in neutral(text)
     assert neutral("the scan is fine") == "the scan is fine"
+    told = "lungs.nii.gz is damaged or cut short: its slices are missing"
+    assert Anonymous([Path("/scans/slices/cut.nii.gz")])(told) == told
+    assert "erika" not in Anonymous([Path("/data/erika/0001.dcm")])("The folder 'erika' holds nothing")
 
 
 def test_what_is_settled_depends_on_the_key(task: Task, scan: Path) -> None:

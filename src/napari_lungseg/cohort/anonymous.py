@@ -8,7 +8,12 @@ from pathlib import Path
 
 from ..io import suffix_of
 
-_SHORTEST = 3
+# Of lower-case words alone, which messages use themselves.
+_SHORTEST = 5
+_ORDINARY = frozenset(
+    "chest damaged files folder header image images label labels lungs model pixels scans series shape shift slice slices "
+    "study thing value values volume volumes voxels xray".split()
+)
 
 
 class Anonymous:
@@ -20,7 +25,7 @@ class Anonymous:
     """
 
     def __init__(self, files: Sequence[Path]) -> None:
-        words: dict[str, str] = {}
+        words: dict[str, str] = {}  # what is replaced, and by what
         for path in files:
             for whole in (str(path), str(path.resolve())):
                 words[whole] = "the file"
@@ -31,7 +36,7 @@ class Anonymous:
             words.setdefault(str(folder), "the folder")
             words.setdefault(folder.name, "the folder")
         # The longest first: a name is part of its path.
-        self._words = {word: words[word] for word in sorted(words, key=len, reverse=True) if len(word) >= _SHORTEST}
+        self._words = {word: words[word] for word in sorted(words, key=len, reverse=True) if _may_name(word)}
 
     def __call__(self, text: str) -> str:
         """The text with every such name replaced."""
@@ -39,3 +44,10 @@ class Anonymous:
             if word in text:
                 text = re.sub(rf"(?<!\w){re.escape(word)}(?!\w)", instead, text)
         return text
+
+
+def _may_name(word: str) -> bool:
+    """Whether a file's or folder's name can be a patient's, rather than a word that stands in any message."""
+    if word.isalpha() and word.islower():
+        return len(word) >= _SHORTEST and word not in _ORDINARY
+    return len(word) > 1
