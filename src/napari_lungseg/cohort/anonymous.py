@@ -11,8 +11,34 @@ from ..io import suffix_of
 # Of lower-case words alone, which messages use themselves.
 _SHORTEST = 5
 _ORDINARY = frozenset(
-    "chest damaged files folder header image images label labels lungs model pixels scans series shape shift slice slices "
-    "study thing value values volume volumes voxels xray".split()
+    (
+        "chest",
+        "damaged",
+        "files",
+        "folder",
+        "header",
+        "image",
+        "images",
+        "label",
+        "labels",
+        "lungs",
+        "model",
+        "pixels",
+        "scans",
+        "series",
+        "shape",
+        "shift",
+        "slice",
+        "slices",
+        "study",
+        "thing",
+        "value",
+        "values",
+        "volume",
+        "volumes",
+        "voxels",
+        "xray",
+    )
 )
 
 
