@@ -11,6 +11,7 @@ from command_line import SHAPE, quick_runner
 
 from napari_lungseg.analysis.case_curves import case_curves
 from napari_lungseg.analysis.case_report import write_case_report
+from napari_lungseg.analysis.views import draw_projections
 from napari_lungseg.errors import InvalidVolumeError, WriteError
 from napari_lungseg.findings import Finding
 from napari_lungseg.io import write
@@ -106,6 +107,13 @@ def test_curves_have_known_answers():
     shares = curves.shares[1]
     assert (shares[0], shares[-1]) == pytest.approx((1 / 6, 1 / 6)) and 2 not in curves.shares
     assert shares[np.searchsorted(curves.edges, -805) - 1] == pytest.approx(4 / 6)
+
+
+def test_labels_without_names_cast_their_shadows(case):
+    volume, labels = case
+    nameless = dataclasses.replace(labels, names={}, colours={})
+    outlines = [len(axes.collections) for axes in draw_projections(volume, nameless).axes]
+    assert outlines == [2, 2]
 
 
 def test_on_the_command_line(capsys, monkeypatch, tmp_path, case):

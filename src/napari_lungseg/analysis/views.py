@@ -10,6 +10,7 @@ import numpy as np
 
 from ..volume import LabelMap, Volume, label_colour
 from .page import figure
+from .regions import labels_of
 
 _COLUMNS, _ROWS = 4, 3
 _PANEL = 2.6  # inches across
@@ -66,7 +67,7 @@ def draw_projections(volume: Volume, labels: LabelMap) -> Any | None:
         return None
     view, marks = _standard(volume, labels)
     array = np.asarray(view.array)
-    shadow = {label: (marks == label).any(axis=1) for label in labels.colours if (marks == label).any()}
+    shadow = {label: (marks == label).any(axis=1) for label in labels_of({}, marks)}
     shape, aspect = array[:, 0].shape, view.geometry.spacing[0] / view.geometry.spacing[2]
     mean = np.stack([part.mean(axis=0, dtype=np.float32) for part in array])
     pictures = (("brightest voxel (MIP)", array.max(axis=1), _MIP_WINDOW_HU), ("mean", mean, _MEAN_WINDOW_HU))
