@@ -113,6 +113,23 @@ def test_agrees_with_monai(two_maps, flat):
     assert flat or max(ours.column("hd95")) > 1  # there was something to measure
 
 
+def test_distances_agree_with_medpy(two_maps):
+    """MedPy's HD95 takes one percentile of both directions together; what it is made of is the same."""
+    medpy = pytest.importorskip("medpy.metric.binary")
+    predicted, reference = two_maps
+    ours = evaluate(predicted, reference)
+    for label, name in LUNG_NAMES.items():
+        one, other = ((item.array == label) for item in (predicted, reference))
+        spacing = reference.geometry.spacing
+        there, back = medpy.__surface_distances(one, other, spacing), medpy.__surface_distances(other, one, spacing)
+        row = row_of(ours, name)
+        assert row["dice"] == pytest.approx(medpy.dc(one, other), rel=1e-6)
+        assert row["iou"] == pytest.approx(medpy.jc(one, other), rel=1e-6)
+        assert row["hd95"] == pytest.approx(max(np.percentile(side, 95) for side in (there, back)), rel=1e-6)
+        assert row["assd"] == pytest.approx(np.concatenate([there, back]).mean(), rel=1e-6)
+        assert row["nsd"] == pytest.approx((np.concatenate([there, back]) <= 2.0).mean(), rel=1e-6)
+
+
 def test_a_perfect_prediction_is_perfect_and_both_is_the_union(two_maps):
     _, reference = two_maps
     for row in evaluate(reference, reference):

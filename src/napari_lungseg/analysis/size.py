@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import numpy as np
-
 from .quantity import quantity
 from .survey import VOXELS, Region
 
@@ -24,10 +22,7 @@ def volume(region: Region) -> float:
 @quantity("area")
 def area(region: Region) -> float:
     """Area of the shadow on a radiograph (in the plane of the detector, not of the patient), or of a single slice."""
-    if not region.geometry.is_mm:
-        return float(region.voxels)
-    columns = region.geometry.affine[:3, :3]
-    return float(region.voxels * np.linalg.norm(np.cross(columns[:, 1], columns[:, 2])))
+    return region.voxels * region.frame.pixel_area
 
 
 @quantity("share", needs="chest")

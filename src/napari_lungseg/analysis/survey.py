@@ -157,6 +157,12 @@ class Frame:
         """(z,) what a slice stands for, as a multiple of the spacing; 1 wherever slices are evenly spaced."""
         return self.geometry.slice_thicknesses_mm / self.geometry.spacing[0]
 
+    @property
+    def pixel_area(self) -> float:
+        """Of a voxel within its slice, mm²; 1 where the image has no spacing."""
+        columns = self.geometry.affine[:3, :3]
+        return float(np.linalg.norm(np.cross(columns[:, 1], columns[:, 2]))) if self.geometry.is_mm else 1.0
+
     @cached_property
     def picture(self) -> np.ndarray:
         """(rows, columns) grey values of a radiograph in the standard view: head up, the patient's right on the left."""

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Annotated, Literal, TypeAlias
 
 from cyclopts import App, Group, Parameter
 
 from ..analysis.evaluation import EvaluateSettings
+from ..analysis.measure import MeasureSettings
 from ..segmentation.predict import SegmentSettings
 from . import models, painting, show, training
 from .cohort import app as cohort
@@ -15,13 +16,13 @@ from .data import data
 from .flags import flags_of, settings_from
 
 if TYPE_CHECKING:
-    from ..analysis.table import Table
-
     SegmentFlags = SegmentSettings
     EvaluateFlags = EvaluateSettings
+    MeasureFlags = MeasureSettings
 else:
     SegmentFlags = flags_of(SegmentSettings)
     EvaluateFlags = flags_of(EvaluateSettings)
+    MeasureFlags = flags_of(MeasureSettings)
 
 Modality: TypeAlias = Literal["ct", "xray", "photo"]
 Format: TypeAlias = Literal[
@@ -207,12 +208,16 @@ def measure(
     labels: Path,
     /,
     *,
+    profile: Annotated[bool, Parameter(negative=())] = False,
+    histogram: Annotated[bool, Parameter(negative=())] = False,
+    radiomics: Annotated[bool, Parameter(negative=())] = False,
     modality: AsModality = None,
     series: OneSeries = None,
     out: Out | None = None,
     as_json: Json = False,
+    settings: Annotated[MeasureFlags, Parameter(name="*", group=_SETTINGS)] = MeasureFlags(),  # noqa: B008 - frozen
 ) -> int:
-    """Measure an image under its labels: volume or area, mean and median.
+    """Measure an image under its labels: size, density, emphysema, aeration, thirds of the lung; shape on X-rays.
 
     Parameters
     ----------
@@ -220,16 +225,29 @@ def measure(
         A scan.
     labels : Path
         Its labels, on the same grid.
+    profile : bool
+        Slice by slice instead: area, mean and, on CT, emphysema and high attenuation.
+    histogram : bool
+        The distribution of values instead.
+    radiomics : bool
+        First-order, shape and texture features instead (needs pyradiomics).
     out : Path
         Write the table to this .csv, .json or .parquet file too.
     """
-    from ..analysis.measure import measure as take
-    from ..analysis.pairs import read_labels
-    from ..io import read
-    from .series import only, pick
+    from .measuring import measure_one
 
-    volume: Any = only(pick(read(image, modality=modality, labels=False), series), image.name)
-    _give(take(volume, read_labels(labels)), out, as_json)
+    kinds = {"profile": profile, "histogram": histogram, "radiomics": radiomics}
+    table = measure_one(
+        image, labels, kinds, modality=modality, series=series, settings=settings_from(settings, MeasureSettings)
+    )
+    if out is not None:
+        table.write(out)
+    if as_json:
+        show.for_machines(table.records())
+    elif any(kinds.values()) and not radiomics:
+        show.table(table)
+    else:
+        show.upright(table, "measurement")
     return 0
 
 
@@ -292,12 +310,3 @@ def demo(*, out: Out = Path("lungseg-demo"), device: str = "auto", napari: bool 
     from .demo import run_demo
 
     return run_demo(out, device=device, napari=napari)
-
-
-def _give(table: Table, out: Path | None, as_json: bool) -> None:
-    if out is not None:
-        table.write(out)
-    if as_json:
-        show.for_machines(table.records())
-    else:
-        show.table(table)

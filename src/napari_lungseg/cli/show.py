@@ -76,15 +76,15 @@ def table(values: Table) -> None:
     _print_table(shown)
 
 
-def upright(values: Table) -> None:
-    """A table of few rows and many columns, turned: one line per column, one column per row's name."""
+def upright(values: Table, what: str = "metric") -> None:
+    """A table of few rows and many columns, turned: one line per column (a ``what``), one column per row's name."""
     from ..analysis.table import Table
 
     if "frame" in values.columns or len(values) > _UPRIGHT:
         table(values)
         return
     lines = [(values.title(name), *values.column(name)) for name in values.columns if name not in ("label", "name")]
-    table(Table(("metric", *values.column("name")), tuple(lines)))
+    table(Table((what, *values.column("name")), tuple(lines)))
 
 
 def rows(columns: Iterable[str], lines: Iterable[Iterable[str]]) -> None:

@@ -1,0 +1,53 @@
+"""``lungseg measure``: one of the tables about an image and its labels."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..errors import LungSegError
+from ..registry import Table as NameTable
+
+if TYPE_CHECKING:
+    from ..analysis.measure import MeasureSettings
+    from ..analysis.table import Table
+
+_KINDS = NameTable(
+    "kind of table",
+    {
+        "measure": "napari_lungseg.analysis.measure:measure",
+        "profile": "napari_lungseg.analysis.profile:profile",
+        "histogram": "napari_lungseg.analysis.profile:histogram",
+        "radiomics": "napari_lungseg.analysis.radiomics:radiomics",
+    },
+)
+
+
+def measure_one(
+    image: Path,
+    labels: Path,
+    kinds: Mapping[str, bool],
+    *,
+    modality: Any,
+    series: str | None,
+    settings: MeasureSettings,
+) -> Table:
+    """The table that was asked for, of one image.
+
+    Raises
+    ------
+    LungSegError
+        When two tables are asked for, or the image cannot be measured.
+    """
+    from ..analysis.pairs import read_labels
+    from ..io import read
+    from .series import only, pick
+
+    wanted = [name for name, is_wanted in kinds.items() if is_wanted]
+    if len(wanted) > 1:
+        raise LungSegError(f"--{' and --'.join(wanted)} are tables of their own; ask for one at a time.")
+    volume = only(pick(read(image, modality=modality, labels=False), series), image.name)
+    take = _KINDS.resolve(wanted[0] if wanted else "measure")
+    table: Table = take(volume, read_labels(labels), settings=settings)
+    return table
