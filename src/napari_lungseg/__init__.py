@@ -10,8 +10,10 @@ from importlib import import_module
 TYPE_CHECKING = False  # checkers take it for true; importing `typing` would be most of this package's import time
 if TYPE_CHECKING:
     from .analysis.evaluation import EvaluateSettings, evaluate_cases
-    from .analysis.measure import measure
+    from .analysis.measure import MeasureSettings, measure
     from .analysis.metrics import evaluate
+    from .analysis.profile import histogram, profile
+    from .analysis.radiomics import radiomics
     from .analysis.table import Table
     from .errors import LungSegError
     from .findings import Finding
@@ -34,6 +36,7 @@ _ORIGINS = {
     "Geometry": "volume",
     "LabelMap": "volume",
     "LungSegError": "errors",
+    "MeasureSettings": "analysis.measure",
     "PaintSettings": "training.rounds",
     "Painted": "training.painted",
     "Progress": "progress",
@@ -43,10 +46,13 @@ _ORIGINS = {
     "Volume": "volume",
     "evaluate": "analysis.metrics",
     "evaluate_cases": "analysis.evaluation",
+    "histogram": "analysis.profile",
     "iter_segment": "segmentation.predict",
     "list_models": "models.catalog",
     "load_model": "models.catalog",
     "measure": "analysis.measure",
+    "profile": "analysis.profile",
+    "radiomics": "analysis.radiomics",
     "read": "io",
     "segment": "segmentation.predict",
     "train": "training.loop",
@@ -60,6 +66,7 @@ __all__ = [
     "Geometry",
     "LabelMap",
     "LungSegError",
+    "MeasureSettings",
     "PaintSettings",
     "Painted",
     "Progress",
@@ -70,10 +77,13 @@ __all__ = [
     "__version__",
     "evaluate",
     "evaluate_cases",
+    "histogram",
     "iter_segment",
     "list_models",
     "load_model",
     "measure",
+    "profile",
+    "radiomics",
     "read",
     "segment",
     "train",

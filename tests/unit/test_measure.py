@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -90,5 +92,11 @@ def test_labels_of_another_grid_are_refused():
         measure(volume, labels)
 
 
-def test_every_measure_resolves():
-    assert all(isinstance(MEASURES.resolve(name), Quantity) for name in MEASURES)
+def test_every_measure_resolves_and_is_described():
+    page = (Path(__file__).parents[2] / "docs/reference/measurements.md").read_text(encoding="utf-8")
+    for name in MEASURES:
+        entry = MEASURES.resolve(name)
+        assert isinstance(entry, Quantity)
+        assert len(entry.compute.__doc__ or "") > 15, name
+        stem, _, third = name.rpartition("_")
+        assert f"`{name}`" in page or (f"`{stem}_" in page and f"_{third}`" in page) or f"`{stem}_…`" in page, name

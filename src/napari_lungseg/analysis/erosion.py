@@ -35,12 +35,17 @@ def eroded(labels: np.ndarray, geometry: Geometry, distance_mm: float) -> np.nda
             f"A rim of {distance_mm:g} mm cannot be left out: the image {reason}. Measure without it (erode_mm 0)."
         )
     outside = labels == 0
-    rim = np.zeros_like(outside)
-    for offset in _ball(geometry, distance_mm):
-        here = tuple(slice(max(-step, 0), min(-step, 0) or None) for step in offset)
-        there = tuple(slice(max(step, 0), min(step, 0) or None) for step in offset)
-        rim[here] |= outside[there]
-    return np.where(rim, labels.dtype.type(0), labels)
+    worn = labels.copy()
+    ball = _ball(geometry, distance_mm)
+    for z, part in enumerate(worn):
+        rim = np.zeros(part.shape, bool)
+        for step, *offset in ball:
+            if 0 <= z + step < len(labels):
+                here = tuple(slice(max(-move, 0), min(-move, 0) or None) for move in offset)
+                there = tuple(slice(max(move, 0), min(move, 0) or None) for move in offset)
+                rim[here] |= outside[z + step][there]
+        part[rim] = 0
+    return worn
 
 
 def _ball(geometry: Geometry, radius: float) -> list[tuple[int, ...]]:
