@@ -240,3 +240,23 @@ def test_sample_data(sample: Any, ndim: int) -> None:
     # The patient's right is at the viewer's left.
     columns = [np.argwhere(labels.data == label)[:, -1].mean() for label in (1, 2)]
     assert columns[0] < columns[1]
+
+
+@pytest.mark.parametrize("suffix", [".seg.dcm", ".rtstruct.dcm"])
+def test_dicom_labels_are_written_and_open_on_the_scan(
+    tmp_path: Path, in_viewer: Any, notices: list[Any], suffix: str
+) -> None:
+    scan = read(write_series(tmp_path / "series", slices=5))[0]
+    add_item(in_viewer, scan.load())
+    painted = in_viewer.add_labels(np.zeros(in_viewer.layers[0].data.shape, np.uint8), scale=in_viewer.layers[0].scale)
+    painted.translate, painted.units = in_viewer.layers[0].translate, in_viewer.layers[0].units
+    painted.data[1, 5:9, 3:20] = 2
+    path = save(write_labels, tmp_path / f"painted{suffix}", painted)
+    path.with_name("painted.labels.json").unlink(missing_ok=True)  # contours are then drawn on the open scan's grid
+    reader = get_reader(str(path))
+    assert reader is not None
+    (layer_tuple,) = reader(str(path))
+    layer = Layer.create(*layer_tuple)
+    assert isinstance(layer, Labels)
+    np.testing.assert_array_equal(layer.data, painted.data)
+    assert np.allclose(layer.translate, painted.translate) and np.allclose(layer.scale, painted.scale)
