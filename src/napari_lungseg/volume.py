@@ -42,6 +42,11 @@ def label_colour(label: int) -> str:
     return PALETTE[(label - 1) % len(PALETTE)]
 
 
+def plain_name(name: str) -> str:
+    """A class's name as it compares: "Right_Lung" is "right lung"."""
+    return " ".join(name.casefold().replace("_", " ").replace("-", " ").split())
+
+
 def _triple(values: Sequence[float]) -> Triple:
     z, y, x = (float(value) for value in values)
     return z, y, x

@@ -21,14 +21,16 @@ from napari_lungseg.segmentation.predict import SegmentSettings
 from napari_lungseg.training import examples, interactive
 from napari_lungseg.training.examples import Examples, spread
 from napari_lungseg.training.interactive import iter_learn, train_painted
+from napari_lungseg.training.kept import KeptModel
 from napari_lungseg.training.learner import Learner, ScribbleCrossEntropy, suited_rate
 from napari_lungseg.training.painted import BACKGROUND, Painted, Strokes
-from napari_lungseg.training.rounds import PaintSettings, Preview, Ranking, Round, Update
+from napari_lungseg.training.rounds import PaintSettings, Preview, Ranking, Remarks, Round, Update
 from napari_lungseg.training.start import make_fabric
 from napari_lungseg.training.transfer import start_from
 from napari_lungseg.training.unknown import IGNORE
 
 SHAPE = (6, 64, 80)
+PLAIN = SegmentSettings(postprocess=False, precision="float32", mirror=True)
 QUICK = PaintSettings(steps=2, precision="float32", device="cpu")
 
 
@@ -168,7 +170,8 @@ def test_in_a_slice_that_is_known_all_over_pixels_count_too() -> None:
 def test_classes_of_the_same_name_keep_their_weights_whatever_their_label(tmp_path: Path) -> None:
     start = save_tiny(tmp_path)
     volume, _ = scan()
-    begun = start_from(str(start), volume, {1: "nodule", 3: "right lung", 5: "left lung"}, {})
+    begun = start_from(str(start), volume, {1: "nodule", 3: "Right_Lung", 5: "left-lung"}, {})
+    assert dict(begun.spec.names) == {1: "nodule", 3: "right lung", 5: "left lung"}
     own, learned = begun.network.state_dict(), read_weights(start)
     key = "segmentation_head.0.weight"
     assert begun.shared == {3, 5}
@@ -277,6 +280,8 @@ def test_nothing_is_held_out_while_a_class_has_one_spot(tmp_path: Path, monkeypa
     one = learner(item, str(save_tiny(tmp_path)), dataclasses.replace(QUICK, hold_out=0.5))
     assert not one.held
     assert one.dice() is not None
+    one.held = {(0, 2): torch.where(one.learned[0, 2] == 1, 1, IGNORE).to(torch.uint8)}
+    assert set(one.dices()) == {1}, "the others have no paint to judge by"
 
 
 # Rounds
@@ -298,7 +303,12 @@ def test_rounds_previews_and_ranks_come_in_turn(tmp_path: Path) -> None:
     assert figures[1].loss is not None
     assert figures[2].seconds > figures[1].seconds > 0
     assert figures[0].pixels > 0
-    preview = next(payload for payload in seen if isinstance(payload, Preview))
+    previews = [payload for payload in seen if isinstance(payload, Preview)]
+    preview = previews[0]
+    assert [each.number for each in previews] == [0, 1, 2]
+    assert set(figures[2].dices) <= {0, 1, 2}
+    assert figures[2].dice == pytest.approx(np.mean(list(figures[2].dices.values())))
+    assert figures[2].held_out
     assert (preview.image, preview.index) == (0, 2)
     assert preview.labels.shape == preview.uncertainty.shape == SHAPE[1:]
     ranks = [payload for payload in seen if isinstance(payload, Ranking)][-1].scores[0]
@@ -310,12 +320,14 @@ def test_rounds_previews_and_ranks_come_in_turn(tmp_path: Path) -> None:
 def test_new_strokes_are_taken_up_at_the_next_round(tmp_path: Path) -> None:
     steps = iter_learn([painted((2,))], str(save_tiny(tmp_path)), tmp_path / "run", settings=QUICK)
     (_, first) = rounds_of(steps, until=1)
-    strokes = Strokes(0, (4,), np.full((1, *SHAPE[1:]), BACKGROUND, np.uint8))
+    strokes = Strokes(0, (2, 4), np.full((2, *SHAPE[1:]), BACKGROUND, np.uint8))
     step = steps.send(Update(strokes=(strokes,), look=(0, 5)))
     payloads = [step.payload]
-    payloads += [one.payload for one in (steps.send(None) for _ in range(6))]
+    payloads += [one.payload for one in (steps.send(None) for _ in range(7))]
     later = next(payload for payload in payloads if isinstance(payload, Round))
     assert later.pixels > first.pixels
+    remarks = next(payload for payload in payloads if isinstance(payload, Remarks))
+    assert [finding.message.split()[0] for finding in remarks.findings] == ["right", "left"], "painted over"
     assert next(payload for payload in payloads if isinstance(payload, Preview)).index == 5
     steps.close()
 
@@ -329,8 +341,13 @@ def test_a_new_class_is_taken_up_without_losing_the_others(tmp_path: Path) -> No
     block[0, 20:40, 20:40] = 3
     steps.send(Update(strokes=(Strokes(0, (4,), block, names=names),)))
     rounds_of(steps, until=3)
-    spec = read_spec(stopped(steps))
+    model = stopped(steps)
+    spec = read_spec(model)
     assert dict(spec.names) == names
+    kept = KeptModel([painted((2,))], model, QUICK)
+    shown, found = kept.preview((0, 4)), segment(scan()[0], model, device="cpu", settings=PLAIN).reoriented()[0]
+    assert shown.number == spec.training["rounds"]
+    assert (shown.labels == found.array[4]).mean() > 0.99
     assert list((tmp_path / "run").glob("classes-before*")) == []
 
 
@@ -348,7 +365,7 @@ def test_weights_that_got_worse_are_not_the_ones_kept(tmp_path: Path, monkeypatc
     """Steps far too large: round 0 stays the best, and its weights are in the file."""
     start = save_tiny(tmp_path)
     dices = iter([0.9, 0.5, 0.4, 0.3])
-    monkeypatch.setattr(Learner, "dice", lambda self, network=None: next(dices))
+    monkeypatch.setattr(Learner, "dices", lambda self, network=None: {1: next(dices)})
     monkeypatch.setattr(Learner, "error_of", lambda self, dice: 0.1)
     settings = dataclasses.replace(QUICK, learning_rate=0.5)
     steps = iter_learn([painted()], str(start), tmp_path / "run", settings=settings)
@@ -363,7 +380,7 @@ def test_a_little_worse_on_the_held_out_paint_is_within_its_error(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     dices = iter([0.9, 0.85, 0.7])
-    monkeypatch.setattr(Learner, "dice", lambda self, network=None: next(dices))
+    monkeypatch.setattr(Learner, "dices", lambda self, network=None: {1: next(dices)})
     monkeypatch.setattr(Learner, "error_of", lambda self, dice: 0.1)
     steps = iter_learn([painted()], str(save_tiny(tmp_path)), tmp_path / "run", settings=QUICK)
     last = rounds_of(steps, until=2)[-1]

@@ -20,6 +20,12 @@ def test_spec_survives_the_file(tmp_path: Path) -> None:
     assert read_spec(save_tiny(tmp_path)) == TINY
 
 
+def test_whoever_may_read_other_files_may_read_a_model_file(tmp_path: Path) -> None:
+    other = tmp_path / "other.txt"
+    other.touch()
+    assert save_tiny(tmp_path).stat().st_mode == other.stat().st_mode
+
+
 def test_spec_survives_json() -> None:
     assert ModelSpec.from_json(TINY.to_json()) == TINY
 

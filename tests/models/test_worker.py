@@ -369,4 +369,8 @@ def test_the_process_fails_and_then_learns(launch: Any, tmp_path: Path) -> None:
     model = window.hear_until("finished", "error")[-1].content["model"]
     assert model == folder / MODEL
     assert dict(read_spec(model).names) == {1: "right lung"}
+    window.tell("look", training=2, place=(0, 1))
+    shown = window.hear().content
+    assert shown["training"] == 2 and (shown["preview"].image, shown["preview"].index) == (0, 1)
+    assert shown["preview"].number == read_spec(model).training["rounds"]
     assert end_of(process, window) < SOON_S

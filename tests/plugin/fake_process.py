@@ -8,7 +8,10 @@ from typing import Any
 
 import numpy as np
 from qtpy.QtCore import QObject, Signal  # type: ignore[attr-defined]
+from safetensors.numpy import save_file
+from tiny_model import TINY
 
+from napari_lungseg.models.weights import HEADER_KEY
 from napari_lungseg.progress import Progress
 from napari_lungseg.training.painted import Painted
 from napari_lungseg.training.rounds import PaintSettings, Preview, Ranking, Round, Update
@@ -42,6 +45,10 @@ class FakeProcess(QObject):
     def update(self, update: Update) -> None:
         self.updates.append(update)
 
+    def look(self, place: tuple[int, int]) -> bool:
+        self.calls.append(f"look {place}")
+        return True
+
     def pause(self) -> None:
         self.calls.append("pause")
 
@@ -64,8 +71,8 @@ class FakeProcess(QObject):
         loss = 0.5 / (number + 1) if number else None
         self.tell(Round(number, 2.0 * number, loss, dice, dice, best, 100, 512.0, "cpu", **more))
 
-    def tell_preview(self, image: int, index: int, labels: np.ndarray) -> None:
-        self.tell(Preview(image, index, labels, np.full(labels.shape, 128, np.uint8)))
+    def tell_preview(self, image: int, index: int, labels: np.ndarray, number: int = 0) -> None:
+        self.tell(Preview(image, index, labels, np.full(labels.shape, 128, np.uint8), number))
 
     def tell_ranking(self, *scores: Sequence[float]) -> None:
         self.tell(Ranking(tuple(np.array(each, np.float32) for each in scores)))
@@ -77,7 +84,7 @@ class FakeProcess(QObject):
         if checkpoint:
             (folder / "checkpoint.pt").touch()
         model = folder / "model.safetensors"
-        model.touch()
+        save_file({"weight": np.zeros(1)}, model, metadata={HEADER_KEY: TINY.to_json()})
         self.finished.emit(model)
         self.ended.emit()
         return model

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Generator
@@ -130,3 +133,26 @@ def test_when_napari_itself_aborts_the_generator_is_closed(qtbot: Any) -> None:
     job._worker.quit()
     qtbot.waitUntil(lambda: bool(ended), timeout=20_000)
     assert closed.is_set() and not job.is_running
+
+
+def test_a_program_that_ends_waits_for_its_jobs() -> None:
+    """A thread that tells of its end when Python has taken the worker apart would abort the program."""
+    program = """
+import time
+from qtpy.QtWidgets import QApplication
+application = QApplication([])
+from napari_lungseg.plugin.jobs import Job
+from napari_lungseg.progress import Progress
+
+def steps():
+    for _ in range(3):
+        time.sleep(0.2)
+        yield Progress(0, 0, "")
+
+Job(steps)
+"""
+    environment = {**os.environ, "QT_QPA_PLATFORM": "offscreen"}
+    ended = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, env=environment, check=False
+    )
+    assert ended.returncode == 0 and "deleted" not in ended.stderr

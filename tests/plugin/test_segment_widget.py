@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from collections.abc import Callable
 from typing import Any
@@ -13,8 +14,10 @@ from napari.layers import Image, Labels
 
 from napari_lungseg.errors import IncompatibleModelError
 from napari_lungseg.plugin import warm
-from napari_lungseg.plugin.layers import KEY, layer_to_labels
+from napari_lungseg.plugin.layers import KEY, layer_facts, layer_to_labels
 from napari_lungseg.plugin.opening import add_item
+from napari_lungseg.plugin.painting import MADE_BY
+from napari_lungseg.plugin.segmenting import Request, result_layer, show_result
 from napari_lungseg.plugin.shortcuts import KEYS
 from napari_lungseg.segmentation.predict import SegmentSettings
 from napari_lungseg.volume import FRONTAL, Geometry, Volume
@@ -99,6 +102,20 @@ def test_a_second_run_replaces_its_own_result(
     ],
     ids=["paint", "fill", "data", "data_setitem"],
 )
+def test_a_result_is_called_after_its_classes_and_replaces_only_its_like(model_viewer: Any) -> None:
+    image = add_item(model_viewer, make_volume())
+    request = Request(layer_facts(image), image.unique_id, "mine.safetensors")
+    lungs = make_labels(make_volume())
+    for names in ({1: "right lung", 2: "left lung"}, {1: "heart"}, {1: "heart"}, dict(enumerate("abcde", 1))):
+        show_result(model_viewer, result_layer(request, dataclasses.replace(lungs, names=names)))
+    assert [layer.name for layer in model_viewer.layers][1:] == [
+        "CT 3 – lungs",
+        "CT 3 – heart",
+        "CT 3 – a, b and 3 more",
+    ]
+    assert model_viewer.layers[-1].metadata[KEY][MADE_BY] == "mine.safetensors"
+
+
 def test_a_result_that_a_hand_touched_is_kept(
     edit: Callable[[Any], None], make_widget: Callable[[], Any], model_viewer: Any, network: FakeNetwork, qtbot: Any
 ) -> None:

@@ -23,11 +23,12 @@ from napari_lungseg.plugin.opening import add_item
 from napari_lungseg.plugin.painting import BACKGROUND_NAME, painting_of
 from napari_lungseg.plugin.previews import is_preview
 from napari_lungseg.plugin.recovery import recovery_of
+from napari_lungseg.plugin.rhythm import Rhythm
 from napari_lungseg.plugin.run_folders import FOLDER_VARIABLE, KEPT, new_run_folder
 from napari_lungseg.plugin.segmenting import Request, result_layer
 from napari_lungseg.plugin.shortcuts import KEYS
-from napari_lungseg.training.rounds import PaintSettings
-from napari_lungseg.volume import FRONTAL, Geometry, Volume
+from napari_lungseg.training.rounds import PaintSettings, Remarks
+from napari_lungseg.volume import FRONTAL, Geometry, Volume, label_colour
 
 from .conftest import make_labels, make_volume
 
@@ -199,13 +200,150 @@ def test_layers_of_others_take_part_only_where_they_are_ticked(
     assert trainer.paint.pairs == [] and painting_of(read) is None
     table.item(0, 0).setCheckState(table.item(0, 0).checkState().Checked)
     assert [(pair.image, pair.labels) for pair in trainer.paint.pairs] == [(image, read)]
-    box = table.cellWidget(0, 1)
-    assert [box.itemData(index) for index in range(box.count())] == [read] and elsewhere is not read
+    assert table.rowCount() == 1 and elsewhere.name not in (table.item(0, 0).text(), table.item(0, 1).text())
+
+
+def test_a_correction_starts_from_the_model_that_made_the_result_and_keeps_earlier_strokes(
+    trainer: Any, process: FakeProcess, qtbot: Any, model_viewer: Any, tmp_path: Path
+) -> None:
+    trainer.paint.classes.renamed.emit(1, "heart")
+    strokes, image = layer_of(trainer), model_viewer.layers[0]
+    painting_of(strokes).complete.add(5)
+    model = save_tiny(tmp_path)
+    begin(trainer, process, qtbot)
+    process.tell_round(1)
+    trained = process.finish()
+    start = trainer.training.start
+    listed = [start.box.itemText(row) for row in range(start.box.count()) if start.box.itemData(row) == str(trained)]
+    assert start.start == "ct-lungs" and listed[0].startswith("lungs (painted ")
+
+    volume = make_volume("RAS")
+    result = result_layer(Request(layer_facts(image), image.unique_id, str(model)), make_labels(volume))
+    model_viewer.add_layer(result)
+    before = result.data.copy()
+    trainer.paint.correct_button.click()
+    assert start.start == str(model)
+    assert [(pair.image, pair.labels) for pair in trainer.paint.pairs] == [(image, strokes), (image, result)]
+    names = {label: name for label, name in result.metadata[KEY]["names"].items() if label < 100}
+    assert names == {1: "heart", 2: "left lung", 3: "right lung"}, "one label has one name"
+    assert np.array_equal(result.data == 3, before == 1) and amounts(trainer)["right lung"] == (0, 0)
+
+    paint(result, 1, 0, slice(5, 10), slice(4, 12))  # erased
+    paint(result, 2, 3, slice(0, 5), slice(0, 5))
+    given = press_train(trainer, process, qtbot)
+    (painted,) = given["painted"]
+    assert given["start"] == str(model) and painted.complete == {5} and painted.edited_from is None
+    known = painted.standard().known()
+    assert (known[2, 5:15, 5:15] == 1).all() and (known[2, :5, :5] == 3).all() and (known[1, 5:10, 4:12] == 0).all()
+    assert (known[2, 20:30, 5:15] == 0).all() and (known[5] == 0).all() and (known[0] == 255).all()
+    assert (known[[1, 2, 3]] == 2).sum() == 0, "what nobody touched is unknown"
+    process.updates.clear()
+    paint(strokes, 4, 1, slice(0, 3), slice(0, 3))
+    painting_of(result).complete.add(4)
+    process.tell_round(1)
+    (update,) = process.updates[-1].strokes
+    assert (update.image, update.slices, update.complete) == (0, (4,), {4, 5})
+    assert (update.labels[0][:3, :3] == 1).all() and (update.labels[0] == 2).sum() == (before[4] == 2).sum()
+    process.tell_ranking([0.0, 0.0, 0.0, 0.0, 0.0, 9.0])
+    model_viewer.layers.selection.active = strokes
+    trainer.paint.where.next_button.click()
+    assert model_viewer.layers.selection.active is strokes
+
+
+def test_an_empty_layer_gives_way_to_a_correction(trainer: Any, model_viewer: Any) -> None:
+    image = model_viewer.layers[0]
+    result = result_layer(Request(layer_facts(image), image.unique_id), make_labels(make_volume("RAS")))
+    model_viewer.add_layer(result)
+    trainer.paint.correct_button.click()
+    assert [pair.labels for pair in trainer.paint.pairs] == [result] and set(amounts(trainer)) == {
+        "right lung",
+        "left lung",
+        "background",
+    }
 
 
 def test_nothing_is_begun_before_anything_is_painted(trainer: Any, process: FakeProcess, notices: list[Any]) -> None:
     trainer.training.train_button.click()
     assert not trainer.run.is_running and "Nothing is painted yet" in notices[-1].message
+
+
+def test_a_name_is_not_lost_that_is_typed_while_strokes_are_counted(trainer: Any) -> None:
+    trainer.show()
+    trainer.paint.add_button.click()
+    table = trainer.paint.classes
+    editor = table.findChildren(QLineEdit)[-1]
+    editor.setText("nod")
+    paint(layer_of(trainer), 2, 2)
+    trainer.paint.count()
+    assert editor.text() == "nod" and table.rows[1].pixels == 100
+    table.finish_typing()
+    assert layer_of(trainer).metadata[KEY]["names"][2] == "nod"
+
+
+def test_new_classes_have_colours_unlike_the_lungs(trainer: Any) -> None:
+    trainer.paint.classes.finish_typing()
+    trainer.paint.add_button.click()
+    trainer.paint.classes.finish_typing()
+    trainer.paint._fill_menu(menu := trainer.paint.known_button.menu())
+    next(action for action in menu.actions() if action.text() == "left lung").trigger()
+    colours = [row.colour for row in trainer.paint.classes.rows]
+    assert len(set(colours)) == 4 and label_colour(1) not in colours
+    assert colours[2] == label_colour(2), "what the model knows has the model's colour"
+    status = layer_of(trainer).features
+    assert status["name"][0] == "not painted"
+
+
+def test_work_that_is_looked_for_can_be_given_up(
+    trainer: Any, qtbot: Any, model_viewer: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, notices: list[Any]
+) -> None:
+    paint(layer_of(trainer), 2, 1)
+    trainer.save_work(tmp_path / "work")
+    qtbot.waitUntil((tmp_path / "work" / "work.json").is_file, timeout=20_000)
+    model_viewer.layers.clear()
+    answers = iter(["cancel", "leave out"])
+    monkeypatch.setattr(train_widget, "ask_for_image", lambda parent, question: next(answers))
+    opened: list[Any] = []
+    monkeypatch.setattr(trainer, "_opened", lambda work, added: opened.append(added))
+    for number in (1, 2):
+        trainer.open_work(tmp_path / "work")
+        qtbot.waitUntil(lambda number=number: len(opened) == number, timeout=20_000)
+        assert any("image is missing" in notice.message for notice in notices) == (number == 2)
+
+
+def test_a_kind_that_a_person_chose_goes_with_the_image(
+    make_trainer: Callable[[], Any], model_viewer: Any, process: FakeProcess, qtbot: Any
+) -> None:
+    model_viewer.add_image(np.full((40, 48), 7, np.uint16), name="scan")
+    trainer = make_trainer()
+    trainer.paint.new_button.click()
+    trainer.training.kind.setCurrentText("CT")
+    assert trainer.training.start.start == "ct-lungs"
+    paint(layer_of(trainer), 0, 1)
+    assert press_train(trainer, process, qtbot)["painted"][0].volume.modality == "ct"
+
+
+def test_models_are_offered_for_their_own_kind_of_image(trainer: Any, tmp_path: Path) -> None:
+    start, model = trainer.training.start, save_tiny(tmp_path)
+    start.add_file(model, "the model of this work")
+    assert start.start == str(model)
+    start.show_for("xray")
+    assert start.box.findData(str(model)) < 0 and start.start == "xray-lungs"
+
+
+def test_a_round_that_takes_long_is_told_until_it_is_over(trainer: Any, process: FakeProcess, qtbot: Any) -> None:
+    begin(trainer, process, qtbot)
+    now = [0.0]
+    rhythm = trainer.run._rhythm = Rhythm(lambda: now[0])
+    for number in range(3):
+        now[0] += 4
+        process.tell_round(number)
+    now[0] += 9
+    assert not rhythm.is_late
+    now[0] += 4
+    trainer.run._watch.timeout.emit()
+    assert "far longer than usual" in trainer.training._findings.text()
+    process.tell_round(4)
+    assert "far longer" not in trainer.training._findings.text()
 
 
 # Training
@@ -251,11 +389,13 @@ def test_previews_are_shown_in_layers_of_their_own(
     layer = layer_of(trainer)
     before = layer.data.copy()
     assert model_viewer.layers.selection.active is layer, "who paints paints on"
-    image, preview, top = model_viewer.layers
-    assert top is layer and is_preview(preview) and not is_preview(image)
+    assert len(model_viewer.layers) == 2, "an empty layer would say that nothing was found"
     found = np.zeros(SHAPE[1:], np.uint8)
     found[3:9] = 1
     process.tell_preview(0, 3, found)
+    image, preview, top = model_viewer.layers
+    assert top is layer and is_preview(preview) and not is_preview(image)
+    assert model_viewer.layers.selection.active is layer
     assert np.array_equal(preview.data[3], found) and np.count_nonzero(preview.data) == found.sum()
     assert np.array_equal(layer.data, before) and not preview.editable
     assert preview.name == f"{image.name} – preview" and np.allclose(preview.get_color(1), layer.get_color(1))
@@ -273,11 +413,48 @@ def test_previews_are_shown_in_layers_of_their_own(
     assert preview not in model_viewer.layers
     process.finish()
     press_train(trainer, process, qtbot)
+    assert unsure in model_viewer.layers, "until there is something newer to see"
+    process.tell_preview(0, 2, found)
     assert len([each for each in model_viewer.layers if is_preview(each)]) == 1 and unsure not in model_viewer.layers
+
+
+def test_what_a_preview_is_of_is_said_and_what_is_out_of_date_is_faint(
+    trainer: Any, process: FakeProcess, qtbot: Any, model_viewer: Any
+) -> None:
+    about = trainer.training._about_preview
+    model_viewer.dims.set_current_step(0, 3)
+    begin(trainer, process, qtbot)
+    assert "next round" in about.text()
+    found = np.ones(SHAPE[1:], np.uint8)
+    process.tell_preview(0, 3, found, number=1)
+    process.tell_round(1)
+    preview = next(each for each in model_viewer.layers if is_preview(each))
+    full = preview.opacity
+    assert "round 1" in about.text() and "faint" not in about.text()
+    model_viewer.dims.set_current_step(0, 4)
+    process.tell_preview(0, 4, found, number=2)
+    process.tell_round(2)
+    assert preview.opacity == full
+    model_viewer.dims.set_current_step(0, 3)
+    assert "round 1" in about.text() and "faint" in about.text() and preview.opacity < full
+    process.tell_preview(0, 3, found, number=3)
+    process.tell_round(3, best_number=2)
+    assert preview.opacity == full
+    process.finish()
+    assert process.calls[-1] == "look (0, 3)" and preview.opacity < full, "round 3 is not the one that is kept"
+    process.tell_preview(0, 3, 2 * found, number=2)
+    assert preview.opacity == full and (preview.data[3] == 2).all() and "kept (round 2)" in about.text()
+    count = len(process.calls)
+    model_viewer.dims.set_current_step(0, 4)
+    qtbot.wait(300)
+    assert len(process.calls) == count and preview.opacity == full, "looked at in round 2, too"
+    model_viewer.dims.set_current_step(0, 5)
+    qtbot.waitUntil(lambda: process.calls[-1] == "look (0, 5)", timeout=5000)
 
 
 def test_previews_are_no_images_to_train_on(trainer: Any, process: FakeProcess, qtbot: Any) -> None:
     begin(trainer, process, qtbot)
+    process.tell_preview(0, 3, np.ones(SHAPE[1:], np.uint8))
     assert trainer.paint.table.rowCount() == 1 and len(trainer.paint.pairs) == 1
 
 
@@ -360,6 +537,26 @@ def test_a_failure_is_told_and_another_training_can_begin(
     assert not trainer.training._findings.isVisibleTo(trainer)
     process.tell(Finding("too-little-paint", "nodule has 3 pixels."))
     assert "nodule has 3 pixels" in trainer.training._findings.text()
+    trainer.training.tell("The image was closed.")
+    process.tell(Remarks((Finding("too-little-paint", "background has 9 pixels."),)))
+    text = trainer.training._findings.text()
+    assert "nodule" not in text and "background has 9" in text and "closed" in text
+    process.tell(Remarks(()))
+    assert trainer.training._findings.text() == "• The image was closed."
+    process.failed.emit(TrainingDataError("Memory ran out."))
+    process.ended.emit()
+    assert not [layer for layer in trainer.viewer.layers if is_preview(layer)], "nothing was seen"
+
+
+def test_a_round_that_is_kept_though_another_was_higher_is_explained(
+    trainer: Any, process: FakeProcess, qtbot: Any
+) -> None:
+    begin(trainer, process, qtbot)
+    process.tell_round(1, dice=0.9)
+    process.tell_round(2, dice=0.894)
+    process.finish()
+    text = trainer.training._message.text()
+    assert "Round 2 is kept, Dice 0.894" in text and "round 1 had 0.900 is within its error" in text
 
 
 def test_figures_in_words(trainer: Any, process: FakeProcess, qtbot: Any) -> None:
@@ -371,7 +568,17 @@ def test_figures_in_words(trainer: Any, process: FakeProcess, qtbot: Any) -> Non
     process.tell_round(5, dice=0.7, best_number=4)
     assert "round 4" in trainer.training._figures.text() and "kept" in trainer.training._figures.text()
     process.tell_round(6, dice=None)
-    assert "Too little" in trainer.training._figures.text()
+    assert "Nothing is painted" in trainer.training._figures.text()
+    process.tell_round(7, dice=0.9, dices={0: 0.99, 1: 0.81})
+    trainer.paint.classes.renamed.emit(1, "heart")
+    trainer.paint.add_class("aorta")
+    process.tell_round(8, dice=0.9, dices={0: 0.99, 1: 0.81})
+    text = trainer.training._figures.text()
+    assert "held-out paint 0.900" in text and text.endswith("heart 0.810 · aorta – · background 0.990")
+    process.tell_round(9, held_out=False)
+    text = trainer.training._figures.text()
+    assert "held-out" not in text and "paint it learned from" in text
+    trainer.training.curves.rounds = trainer.training.curves.rounds[-3:]
     assert len(trainer.training.curves.rounds) == 3
 
 
@@ -438,6 +645,7 @@ def test_radiographs_are_pairs_of_one_slice(
     assert process.updates[-1].look == (1, 0)
     process.updates.clear()
     paint(second, 0, 1, slice(20, 25))
+    process.tell_preview(0, 0, np.zeros((40, 48), np.uint8))
     process.tell_preview(1, 0, np.ones((40, 48), np.uint8))
     process.tell_round(1)
     assert process.updates[-1].strokes[0].image == 1 and process.updates[-1].strokes[0].slices == (0,)
@@ -543,8 +751,10 @@ def test_what_a_session_left_is_offered_with_its_image(
     assert first.offers.isHidden()
     add_item(model_viewer, make_volume())
     qtbot.waitUntil(lambda: not first.offers.isHidden(), timeout=20_000)
+    assert not make_trainer().offers.isHidden(), "nor does it wait for another image"
     first.offers.restore_button.click()
     qtbot.waitUntil(lambda: bool(first.paint.pairs), timeout=20_000)
+    assert layer_of(first).name.startswith("CT 3 – paint, restored from ")
     assert amounts(first)["class 1"] == (100, 1) and first.offers.isHidden()
 
 

@@ -20,6 +20,7 @@ from napari_lungseg.training.painted import (
     class_names,
     count_painted,
     lacking_paint,
+    merged,
 )
 from napari_lungseg.training.unknown import IGNORE
 from napari_lungseg.volume import Geometry, LabelMap, Volume
@@ -184,3 +185,25 @@ def test_layers_that_do_not_fit_are_refused() -> None:
     volume = Volume(np.zeros(GRID.shape, np.int16), GRID)
     with pytest.raises(TrainingDataError, match="label 300 is too large"):
         Painted(volume, labels)
+
+
+def test_layers_of_one_image_count_as_one() -> None:
+    """Strokes beside a correction; each slice of an anisotropic grid says something else."""
+    shape = (4, 3, 5)
+    geometry = Geometry(shape, (3.0, 0.7, 0.9))
+    volume = Volume(np.zeros(shape, np.int16), geometry)
+    strokes, result = np.zeros(shape, np.uint8), np.full(shape, 2, np.uint8)
+    strokes[0, 0], strokes[1, 0] = 1, BACKGROUND
+    corrected = result.copy()
+    corrected[0, 0, 0], corrected[2, 1], corrected[3, 2] = 3, 0, 0
+    both = merged(
+        [
+            Painted(volume, LabelMap(strokes, geometry, names={1: "heart"})),
+            Painted(volume, LabelMap(corrected, geometry, names={2: "lung", 3: "rib"}), 101, result, frozenset({3})),
+        ]
+    )
+    known = both.known()
+    assert both.background == BACKGROUND and dict(both.labels.names) == {1: "heart", 2: "lung", 3: "rib"}
+    assert known[0, 0].tolist() == [3, 1, 1, 1, 1] and (known[0, 1:] == IGNORE).all(), "the last one counts"
+    assert (known[1, 0] == 0).all() and (known[2, 1] == 0).all() and (known[2, 0] == IGNORE).all()
+    assert (known[3, :2] == 2).all() and (known[3, 2] == 0).all(), "a complete slice of a correction is known all over"

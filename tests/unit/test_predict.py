@@ -105,6 +105,7 @@ def test_mirror_gives_a_symmetric_network_the_same_labels() -> None:
     assert np.array_equal(plain.array, mirrored.array)
     assert mirror_order(LUNG_NAMES) == [0, 2, 1]
     assert mirror_order({1: "right lung", 2: "heart"}) == [0, 1, 2]
+    assert mirror_order({1: "Right_Lung", 2: "heart", 3: "left-lung"}) == [0, 3, 2, 1]
 
 
 def test_lazy_volumes_are_read_batch_by_batch() -> None:

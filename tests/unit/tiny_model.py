@@ -20,12 +20,22 @@ TINY = ModelSpec(
 )
 
 
+# What was made of which changes: many tests want the same file, and building the network takes longer than they do.
+_MADE: dict[str, bytes] = {}
+
+
 def save_tiny(folder: Path, **changes: object) -> Path:
     """Write a model file with seeded random weights; ``changes`` go to the spec."""
+    spec = replace(TINY, **changes)  # type: ignore[arg-type]
+    path = folder / f"{spec.name}.safetensors"
+    if repr(spec) in _MADE:
+        path.write_bytes(_MADE[repr(spec)])
+        return path
     import torch
 
     torch.manual_seed(0)
-    spec = replace(TINY, **changes)  # type: ignore[arg-type]
     channels = 3 if spec.unit == "rgb" else 1
     network = ARCHITECTURES.resolve(spec.architecture)(in_channels=channels, classes=spec.classes, **spec.options)
-    return save_model(folder / f"{spec.name}.safetensors", spec, network.state_dict())
+    save_model(path, spec, network.state_dict())
+    _MADE[repr(spec)] = path.read_bytes()
+    return path

@@ -131,6 +131,8 @@ def test_paint_train_pause_paint_resume_stop_use_save_and_reload(
 
     stop(widget, qtbot)
     last = widget.run.rounds[-1].number
+    said = widget.training._about_preview
+    qtbot.waitUntil(lambda: "the model that is kept (round" in said.text(), timeout=PATIENCE_MS)
     assert widget.keeping.model.is_file() and np.array_equal(layer.data, painted)
     widget.training.pause_button.click()  # which now says Resume
     wait_for_rounds(widget, qtbot, 1)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import re
 from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +12,7 @@ import numpy as np
 
 from ..errors import IncompatibleModelError, ReadError, TrainingDataError
 from ..progress import Progress
-from ..volume import LabelMap, Volume
+from ..volume import LabelMap, Volume, plain_name
 from .pairing import FilePair
 
 if TYPE_CHECKING:
@@ -162,7 +161,7 @@ def note_about(predicted: LabelMap, reference: LabelMap) -> str:
 
 def _names(labels: LabelMap) -> dict[int, str]:
     """Names as they compare: "Right_Lung" is "right lung"."""
-    return {label: " ".join(re.split(r"[\W_]+", name.casefold())).strip() for label, name in labels.names.items()}
+    return {label: plain_name(name) for label, name in labels.names.items()}
 
 
 def _same_names(predicted: LabelMap, reference: LabelMap) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import stat
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -36,13 +37,24 @@ def replacing(target: Path) -> Iterator[Path]:
     except OSError as error:
         raise WriteError(_sentence(target, error)) from error
     try:
+        mode = _usual_mode(folder)
         yield folder / target.name
         for part in sorted(folder.iterdir(), key=lambda part: part.name == target.name):
+            part.chmod(mode)
             part.replace(target.parent / part.name)
     except (OSError, RuntimeError) as error:  # SimpleITK reports a refusing disk as RuntimeError
         raise WriteError(_sentence(target, error)) from error
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _usual_mode(folder: Path) -> int:
+    """Who may read a file that anybody makes there; some libraries make theirs for the owner alone."""
+    probe = folder / "probe"
+    probe.touch()
+    mode = stat.S_IMODE(probe.stat().st_mode)
+    probe.unlink()
+    return mode
 
 
 def _sentence(target: Path, error: Exception) -> str:

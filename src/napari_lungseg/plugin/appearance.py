@@ -7,11 +7,32 @@ from typing import Any
 
 import numpy as np
 
-from ..volume import PALETTE, Volume, label_colour
+from ..volume import LUNG_NAMES, PALETTE, Volume, label_colour, plain_name
 
 # Centre -600, width 1500: the usual lung window.
 LUNG_WINDOW_HU = (-1350.0, 150.0)
 DISPLAY_PERCENTILES = (0.5, 99.5)
+_CALLED = 3
+
+
+def called(names: Iterable[str]) -> str:
+    """What classes are called together: "lungs", "heart", "heart and aorta", "heart, aorta and 2 more"."""
+    each = list(names)
+    if {plain_name(name) for name in each} == set(LUNG_NAMES.values()):
+        return "lungs"
+    if len(each) > _CALLED:
+        each = [*each[: _CALLED - 1], f"{len(each) - _CALLED + 1} more"]
+    return " and ".join(part for part in (", ".join(each[:-1]), *each[-1:]) if part) or "nothing"
+
+
+# Of classes that a person makes: unlike the lungs' orange and blue, and unlike each other.
+_FREE = ("#CC79A7", "#009E73", "#F0E442", "#0072B2", "#D55E00", "#999999")
+
+
+def free_colour(taken: Iterable[str]) -> str:
+    """A colour for one more class."""
+    used = {colour.lower() for colour in taken}
+    return next((colour for colour in _FREE if colour.lower() not in used), _FREE[len(used) % len(_FREE)])
 
 
 def contrast_limits(volume: Volume) -> tuple[float, float]:
@@ -39,9 +60,9 @@ def label_colormap(colours: Mapping[int, str], dtype: np.dtype[Any]) -> Any:
     return DirectLabelColormap(color_dict=table | own | {None: PALETTE[-1], 0: "transparent"})
 
 
-def features(names: Mapping[int, str]) -> dict[str, list[Any]]:
-    """What napari shows in the status bar under the cursor."""
-    table = {0: "background", **names}
+def features(names: Mapping[int, str], nothing: str = "background") -> dict[str, list[Any]]:
+    """What napari shows in the status bar under the cursor; ``nothing`` is what 0 stands for."""
+    table = {0: nothing, **names}
     return {"index": list(table), "name": list(table.values())}
 
 

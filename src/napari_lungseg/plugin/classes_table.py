@@ -158,8 +158,9 @@ class ClassesTable(QTableWidget):
             if item is None:
                 item = QTableWidgetItem()
                 self.setItem(number, column, item)
-            if column != _NAME or not self._is_typed_in:
-                item.setText(text)
+            if column == _NAME and self._is_typed_in and number == self.currentRow():
+                continue  # whatever is changed of the item, Qt would put its old name into the editor
+            item.setText(text)
             item.setToolTip(row.told)
             editable = column == _NAME and not row.background
             item.setFlags(fixed | Qt.ItemFlag.ItemIsEditable if editable else fixed)

@@ -13,6 +13,8 @@ from ..errors import LungSegError
 from ..settings import SettingInfo, fields_of
 
 _DIGITS = 6
+# Rows that are called what their unit is.
+_SPELLED = {"s": "seconds"}
 
 
 class SettingsForm:
@@ -80,7 +82,7 @@ def _row(info: SettingInfo) -> ValueWidget[Any]:
     row: ValueWidget[Any] = create_widget(  # type: ignore[assignment]
         value=info.default,
         annotation=info.annotation,
-        label=f"{label} ({info.unit})" if info.unit else label,
+        label=f"{label} ({info.unit})" if info.unit and _SPELLED.get(info.unit) != label else label,
         options=options,
     )
     if float in (info.annotation, *get_args(info.annotation)):

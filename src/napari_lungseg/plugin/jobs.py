@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import threading
 from collections.abc import Callable, Generator
 from dataclasses import dataclass
@@ -9,11 +10,14 @@ from typing import Any
 
 from napari.qt.threading import create_worker
 from napari.utils.notifications import notification_manager, show_error
-from qtpy.QtCore import QEventLoop, QThread
+from qtpy.QtCore import QEventLoop, QThread, QThreadPool
 from qtpy.QtWidgets import QApplication
 
 from ..errors import LungSegError
 from ..progress import Progress, drain
+
+# A step that takes longer is not waited for.
+_LAST_WORDS_MS = 10_000
 
 Steps = Generator[Progress, None, Any]
 
@@ -108,6 +112,18 @@ class Job:
 
 # Keeps jobs alive whose starter keeps no reference.
 _RUNNING: set[Job] = set()
+
+
+def _end_all() -> None:
+    """Before Python takes its objects apart: a thread that then told of its end would abort the program."""
+    for job in list(_RUNNING):
+        job.detach()
+    pool = QThreadPool.globalInstance()
+    if pool is not None:
+        pool.waitForDone(_LAST_WORDS_MS)
+
+
+atexit.register(_end_all)
 
 
 def report(error: Exception) -> None:

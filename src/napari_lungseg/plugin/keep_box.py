@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Generator
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from napari.utils.notifications import show_info
 from qtpy.QtCore import Signal  # type: ignore[attr-defined]
@@ -39,6 +39,7 @@ class KeepBox(QGroupBox):
         self._viewer = viewer
         self.model: Path | None = None
         self.best: Round | None = None
+        self.is_training = False
         layout = QGridLayout(self)
         self.use_button = _button("Use this model", "Choose it in Segment lungs", self.use)
         self.save_model_button = _button(
@@ -69,9 +70,10 @@ class KeepBox(QGroupBox):
         if self.model is None or window is None or not self._is_wanted():
             return
         dock, widget = window.add_plugin_dock_widget("napari-lungseg", "Segment lungs", tabify=True)
-        widget.add_model(self.model, f"painted {self.model.parent.name}")
+        widget.add_model(self.model)
         dock.show()
         dock.raise_()
+        show_info(self._taken())
 
     def ask_and_save(self) -> None:
         """Ask for a file name and save the model there."""
@@ -88,6 +90,13 @@ class KeepBox(QGroupBox):
             return
         target = target if target.suffix == _SUFFIX else target.with_name(f"{target.name}{_SUFFIX}")
         Job(lambda: _copy_steps(source, target), on_result=lambda path: show_info(f"Saved {path.name}."))
+
+    def _taken(self) -> str:
+        """Which round it is that Segment lungs has now."""
+        which = "the model" if self.best is None else f"round {self.best.number}"
+        if self.is_training:
+            return f"Segment lungs uses {which} now. As training goes on, it uses what is kept by the time you press Segment."
+        return f"Segment lungs uses {which}."
 
     def _is_wanted(self) -> bool:
         """Whether the model is wanted although nothing that was learned is better than the start."""
@@ -116,20 +125,26 @@ def agreed(parent: QWidget, question: str) -> bool:
     return bool(QMessageBox.question(parent, "Train on painted labels", question, yes | no, no) == yes)
 
 
-def ask_for_image(parent: QWidget, question: str) -> Path | None:
-    """Ask where an image is; None where nobody knows."""
+def ask_for_image(parent: QWidget, question: str) -> Path | Literal["leave out", "cancel"]:
+    """Ask where an image is."""
     box = QMessageBox(QMessageBox.Icon.Question, "Open work", question, parent=parent)
     file = box.addButton("Choose a file …", QMessageBox.ButtonRole.AcceptRole)
     folder = box.addButton("Choose a folder …", QMessageBox.ButtonRole.AcceptRole)
-    box.addButton("Leave it out", QMessageBox.ButtonRole.RejectRole)
-    box.exec()
-    if box.clickedButton() is file:
-        name, _ = QFileDialog.getOpenFileName(parent, question)
-    elif box.clickedButton() is folder:
-        name = QFileDialog.getExistingDirectory(parent, question)
-    else:
-        return None
-    return Path(name) if name else None
+    without = box.addButton("Leave it out", QMessageBox.ButtonRole.DestructiveRole)
+    box.addButton(QMessageBox.StandardButton.Cancel)
+    while True:
+        box.exec()
+        clicked = box.clickedButton()
+        if clicked is without:
+            return "leave out"
+        if clicked is file:
+            name, _ = QFileDialog.getOpenFileName(parent, question)
+        elif clicked is folder:
+            name = QFileDialog.getExistingDirectory(parent, question)
+        else:
+            return "cancel"
+        if name:
+            return Path(name)
 
 
 def _copy_steps(source: Path, target: Path) -> Generator[Progress, None, Path]:

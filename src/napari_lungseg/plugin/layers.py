@@ -36,6 +36,9 @@ _NOT_SPACE = {
     "s": "sample",
 }
 
+KINDS: Mapping[str, Modality | None] = {"automatic": None, "CT": "ct", "X-ray": "xray"}
+"""What a person may say that an image is."""
+
 LayerTuple = tuple[Any, dict[str, Any], str]
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from napari.layers import Labels
@@ -13,12 +13,23 @@ from qtpy.QtWidgets import QGroupBox, QHBoxLayout, QMenu, QPushButton, QSizePoli
 from ..errors import LungSegError
 from ..training.painted import LARGEST_LABEL
 from ..volume import label_colour
+from .appearance import free_colour
 from .classes_table import ClassesTable, ClassRow
 from .jobs import report
-from .painting import BACKGROUND_COLOUR, begin_painting, name_classes, painting_of
+from .painting import BACKGROUND_COLOUR, begin_painting, name_classes, number_alike, painting_of
 from .pairs import PairsTable
-from .places import Pair, active_image, active_pair, active_result, classes_of, image_under, show_only
-from .tally import Tallies
+from .places import (
+    Pair,
+    active_image,
+    active_pair,
+    active_result,
+    classes_of,
+    image_under,
+    images_in,
+    layers_on,
+    show_only,
+)
+from .tally import Tallies, both
 from .where_panel import WherePanel
 
 # Counting waits until the brush has rested for so long.
@@ -33,29 +44,32 @@ class PaintBox(QGroupBox):
     -------
     pairs_changed : other images take part
     counted : it is known again how much is painted
+    corrected : (Labels layer) a result that from now on is corrected
 
     Parameters
     ----------
     viewer : napari viewer or viewer model
-    known_classes : returns names that the model to start from knows
+    known_classes : returns name → colour of the classes that the model to start from knows
     parent : owner
     """
 
     pairs_changed = Signal()
     counted = Signal()
+    corrected = Signal(object)
 
     def __init__(
-        self, viewer: Any, known_classes: Callable[[], Iterable[str]] = tuple, parent: QWidget | None = None
+        self, viewer: Any, known_classes: Callable[[], Mapping[str, str]] = dict, parent: QWidget | None = None
     ) -> None:
         super().__init__("1  Paint", parent)
         self._viewer = viewer
         self._known_classes = known_classes
         self._tallies = Tallies()
         self._followed: list[Labels] = []
-        self.table = PairsTable(viewer)
         self.classes = ClassesTable()
+        self.table = PairsTable(viewer, self._begin)
         self.where = WherePanel(viewer, lambda: self.pairs, self._tallies)
         self._build()
+        self.table.refresh()
         self.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Maximum)
         self._rest = QTimer(self)
         self._rest.setSingleShot(True)
@@ -89,14 +103,17 @@ class PaintBox(QGroupBox):
             report(LungSegError("No image is open. Drop a DICOM folder, a NIfTI or an X-ray on the window first."))
             return
         names, colours = classes_of(self.pairs)
+        if not names:
+            names, colours = {1: "class 1"}, {1: free_colour(())}
+        known = bool(self.pairs)
         try:
-            layer = begin_painting(image, names=names or {1: "class 1"}, colours=colours)
+            layer = begin_painting(image, names=names, colours=colours)
         except LungSegError as error:
             report(error)
             return
         self._viewer.add_layer(layer)
         self._take_part(image, layer)
-        if not names:
+        if not known:
             self.classes.edit_name(1)
 
     def correct_result(self) -> None:
@@ -106,22 +123,21 @@ class PaintBox(QGroupBox):
         if layer is None or image is None:
             show_info("There is no result to correct yet: segment an image first, then paint in its result.")
             return
-        try:
-            begin_painting(image, layer, correct=True)
-        except LungSegError as error:
-            report(error)
-            return
-        self._take_part(image, layer)
+        if self._begin(image, layer, correct=True):
+            self._take_part(image, layer)
 
-    def add_class(self, name: str = "") -> None:
+    def add_class(self, name: str = "", colour: str = "") -> None:
         """Add a class and let its name be typed, unless it is given."""
         if not self.pairs:
             self.new_labels()
             return
         self.classes.finish_typing()
         taken = {row.label for row in self.classes.rows}
+        taken |= {painting.background for pair in self.pairs if (painting := painting_of(pair.labels)) is not None}
         label = next(label for label in range(1, LARGEST_LABEL) if label not in taken)
-        self._name({label: name or f"class {label}"}, {})
+        self._name(
+            {label: name or f"class {label}"}, {label: colour or free_colour(row.colour for row in self.classes.rows)}
+        )
         self.paint_with(label)
         if not name:
             self.classes.edit_name(label)
@@ -136,7 +152,24 @@ class PaintBox(QGroupBox):
         pair.labels.selected_label = label
         pair.labels.mode = "paint"
 
+    def _begin(self, image: Any, layer: Labels, correct: bool | None = None) -> bool:
+        """Make a layer take part that never did; returns whether it can."""
+        try:
+            number_alike(layer, [pair.labels for pair in self.pairs if pair.labels is not layer])
+            begin_painting(image, layer, correct=correct)
+        except LungSegError as error:
+            report(error)
+            return False
+        painting = painting_of(layer)
+        if painting is not None and painting.untouched is not None:
+            self.corrected.emit(layer)
+        return True
+
     def _take_part(self, image: Any, layer: Labels) -> None:
+        """Let a layer take part, beside those of the same image in which something is painted."""
+        for pair in list(self.pairs):
+            if pair.image is image and pair.labels is not layer and not self._tallies.of(pair.labels).painted.any():
+                self.table.choose(image, pair.labels, taking_part=False)
         self.table.choose(image, layer)
         show_only(self.pairs, Pair(image, layer))
         self.count()
@@ -156,7 +189,9 @@ class PaintBox(QGroupBox):
     def count(self) -> None:
         """Show how much is painted now."""
         names, colours = classes_of(self.pairs)
-        tallies = [self._tallies.of(pair.labels) for pair in self.pairs]
+        tallies = [
+            both(self._tallies.of(layer) for layer in layers_on(self.pairs, image)) for image in images_in(self.pairs)
+        ]
         for label in sorted({label for tally in tallies for label in tally.labels}):
             names.setdefault(label, f"class {label}")
         rows = [
@@ -263,9 +298,9 @@ class PaintBox(QGroupBox):
     def _fill_menu(self, menu: QMenu) -> None:
         menu.clear()
         present = {row.name for row in self.classes.rows}
-        for name in self._known_classes():
+        for name, colour in self._known_classes().items():
             if name not in present:
-                menu.addAction(name, lambda name=name: self.add_class(name))
+                menu.addAction(name, lambda name=name, colour=colour: self.add_class(name, colour))
         if menu.isEmpty():
             nothing = menu.addAction("The model to start from knows no others")
             if nothing is not None:

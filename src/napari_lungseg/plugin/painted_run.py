@@ -12,18 +12,21 @@ from qtpy.QtCore import QObject, QTimer, Signal  # type: ignore[attr-defined]
 
 from ..findings import Finding
 from ..progress import Progress
-from ..training.painted import Painted
-from ..training.rounds import PaintSettings, Preview, Ranking, Round, Update
-from .edits import Seen, look_at, strokes_since
+from ..training.painted import Painted, merged
+from ..training.rounds import PaintSettings, Preview, Ranking, Remarks, Round, Update
+from ..volume import Modality
 from .jobs import Job
-from .painting import snapshot
-from .places import Pair, classes_of
+from .painting import Snapshot, snapshot
+from .places import Pair, classes_of, images_in, layers_on
 from .previews import Previews
+from .rhythm import Rhythm
 from .run_folders import new_run_folder
 from .slice_bar import Place
+from .watched import Watched
 
 # Somebody who leafs through the slices is asked only where they stay.
 _LOOK_MS = 150
+_WATCH_MS = 5000
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,6 +39,7 @@ class Plan:
     start : name or path of a model, or name of a recipe
     settings : how to learn
     folder : of the model and of what it takes to go on
+    modality : of the images, where a person overrules what they say
     resume : go on from the folder's checkpoint
     """
 
@@ -43,7 +47,13 @@ class Plan:
     start: str
     settings: PaintSettings
     folder: Path
+    modality: Modality | None = None
     resume: bool = False
+
+    @property
+    def images(self) -> list[Any]:
+        """Image layers, in the order in which they are numbered."""
+        return images_in(self.pairs)
 
 
 class PaintedRun(QObject):
@@ -53,7 +63,9 @@ class PaintedRun(QObject):
     -------
     changed : began, paused, went on, is about to stop, or ended
     stepped : (`Progress`) what is going on
-    told : (`Finding`) something to tell
+    told : (tuple of `Finding`) all there is to tell of start and paint as they are now
+    late : (bool) whether the round at hand takes far longer than others did
+    previewed : another slice was previewed, or is on screen
     figures : (`Round`) of a round
     ranked : (`Ranking`) where to paint next
     finished : (`Path`) the best model, after a stop or the end of the time
@@ -69,6 +81,8 @@ class PaintedRun(QObject):
     changed = Signal()
     stepped = Signal(object)
     told = Signal(object)
+    late = Signal(bool)
+    previewed = Signal()
     figures = Signal(object)
     ranked = Signal(object)
     finished = Signal(object)
@@ -80,15 +94,21 @@ class PaintedRun(QObject):
         self.previews = Previews(viewer)
         self.plan: Plan | None = None
         self.rounds: list[Round] = []
+        self.findings: tuple[Finding, ...] = ()
         self.error: Exception | None = None
+        self.model: Path | None = None
         self.is_running = self.is_paused = self.is_stopping = False
         self._job: Job | None = None
-        self._seen: list[Seen] = []
+        self._watched: list[Watched] = []
         self._place: Place | None = None
         self._look_soon = QTimer(self)
         self._look_soon.setSingleShot(True)
         self._look_soon.setInterval(_LOOK_MS)
         self._look_soon.timeout.connect(self._send_place)
+        self._rhythm = Rhythm()
+        self._watch = QTimer(self)
+        self._watch.setInterval(_WATCH_MS)
+        self._watch.timeout.connect(lambda: self.late.emit(self._rhythm.is_late and not self.is_paused))
         process.progress.connect(self._take)
         process.finished.connect(self._finish)
         process.failed.connect(self._fail_with)
@@ -103,13 +123,34 @@ class PaintedRun(QObject):
         return next((each for each in self.rounds if each.number == number), None)
 
     @property
+    def kept(self) -> int | None:
+        """Number of the round whose weights are kept."""
+        return self.rounds[-1].best_number if self.rounds else None
+
+    @property
+    def about_preview(self) -> str:
+        """Which round the preview of the slice on screen is of."""
+        number = self.previews.round_of(self._place)
+        if self.plan is None or not (self.is_running or self.rounds):
+            return ""
+        if not self.is_running:
+            missing = "" if self.model is None else "This slice: the model that is kept has not looked at it yet"
+            return missing if number != self.kept else f"This slice: the model that is kept (round {number})"
+        if number is None:
+            return "This slice: the preview comes with the next round"
+        newest = self.rounds[-1].number if self.rounds else 0
+        return f"This slice: round {number}" + ("" if number >= newest else ", renewed with the next one (faint)")
+
+    @property
     def can_resume(self) -> bool:
         """Whether a training that was stopped can go on."""
         return not self.is_running and self.plan is not None and (self.plan.folder / "checkpoint.pt").is_file()
 
     # What the widget asks for
 
-    def begin(self, pairs: Sequence[Pair], start: str, settings: PaintSettings) -> None:
+    def begin(
+        self, pairs: Sequence[Pair], start: str, settings: PaintSettings, modality: Modality | None = None
+    ) -> None:
         """Begin anew, in a folder of its own.
 
         Raises
@@ -120,7 +161,7 @@ class PaintedRun(QObject):
             When a layer cannot be learned from.
         """
         self.rounds = []
-        self._launch(Plan(tuple(pairs), start, settings, new_run_folder()))
+        self._launch(Plan(tuple(pairs), start, settings, new_run_folder(), modality))
 
     def go_on(self, settings: PaintSettings) -> None:
         """After a stop: go on with the same images from where it was stopped, for as long again.
@@ -147,6 +188,7 @@ class PaintedRun(QObject):
         """Go on after a pause, with what was painted meanwhile."""
         if self.is_paused and not self.is_stopping:
             self.is_paused = False
+            self._rhythm.rest()
             self._send_strokes()
             self.process.resume()
             self.changed.emit()
@@ -167,6 +209,8 @@ class PaintedRun(QObject):
         """A person looks at another slice."""
         if place is not None and place != self._place:
             self._place = place
+            self.previews.look_at(place)
+            self.previewed.emit()
             self._look_soon.start()
 
     def close_down(self) -> None:
@@ -174,22 +218,28 @@ class PaintedRun(QObject):
         if self._job is not None:
             self._job.detach()
         self.is_running = False
+        self._watch.stop()
         self.previews.let_go()
         self.process.close_down()
 
     # Beginning
 
     def _launch(self, plan: Plan) -> None:
-        shots = [snapshot(pair.image, pair.labels) for pair in plan.pairs]
-        self._seen = [look_at(pair.labels) for pair in plan.pairs]
-        self.plan, self.error = plan, None
+        images = list(enumerate(plan.images))
+        shots = [[snapshot(image, layer) for layer in layers_on(plan.pairs, image)] for _, image in images]
+        self._watched = [Watched(number, image, layers_on(plan.pairs, image)) for number, image in images]
+        self.plan, self.error, self.model, self.findings = plan, None, None, ()
         self.is_running, self.is_paused, self.is_stopping = True, False, False
         names, colours = classes_of(plan.pairs)
-        self.previews.begin({number: pair.image for number, pair in enumerate(plan.pairs)}, names, colours)
+        self.previews.begin(dict(images), names, colours)
         self.changed.emit()
         self.stepped.emit(Progress(0, 0, "Getting the images ready …"))
+        self._rhythm = Rhythm()
+        self._watch.start()
         self.process.start()
-        self._job = Job(lambda: _painted_steps(shots), on_result=self._begin, on_error=self._fail_to_begin)
+        self._job = Job(
+            lambda: _painted_steps(shots, plan.modality), on_result=self._begin, on_error=self._fail_to_begin
+        )
 
     def _begin(self, painted: list[Painted]) -> None:
         plan, self._job = self.plan, None
@@ -202,6 +252,7 @@ class PaintedRun(QObject):
     def _finish(self, model: Path) -> None:
         # Stopped before the first look at it, a network leaves nothing.
         if model.is_file():
+            self.model = model
             self.finished.emit(model)
 
     def _fail_with(self, error: Exception) -> None:
@@ -217,14 +268,20 @@ class PaintedRun(QObject):
     def _take(self, step: Progress) -> None:
         if isinstance(step.payload, Preview):
             self.previews.update(step.payload)
+            self.previewed.emit()
         elif isinstance(step.payload, Round):
             self.rounds.append(step.payload)
+            self._rhythm.beat()
+            self.late.emit(False)
+            self.previews.follow_round(step.payload.number)
             self._send_strokes()
             self.figures.emit(step.payload)
         elif isinstance(step.payload, Ranking):
             self.ranked.emit(step.payload)
-        elif isinstance(step.payload, Finding):
-            self.told.emit(step.payload)
+        elif isinstance(step.payload, Finding | Remarks):
+            new = step.payload
+            self.findings = new.findings if isinstance(new, Remarks) else (*self.findings, new)
+            self.told.emit(self.findings)
         elif step.message and not self.is_stopping:
             self.stepped.emit(step)
 
@@ -232,10 +289,7 @@ class PaintedRun(QObject):
         """Send what was painted since the last time."""
         if self.plan is None:
             return
-        found = []
-        for number, pair in enumerate(self.plan.pairs):
-            strokes, self._seen[number] = strokes_since(pair.labels, self._seen[number], number)
-            found += [strokes] if strokes is not None else []
+        found = [strokes for strokes in (watched.strokes() for watched in self._watched) if strokes is not None]
         if found:
             if any(strokes.names is not None for strokes in found):
                 self.previews.name_classes(*classes_of(self.plan.pairs))
@@ -243,21 +297,34 @@ class PaintedRun(QObject):
 
     def _send_place(self) -> None:
         place, plan = self._place, self.plan
-        begun = self.is_running and self._job is None
-        if begun and place is not None and plan is not None and place[0] < len(plan.pairs):
+        if place is None or plan is None or self._job is not None or place[0] >= len(plan.images):
+            return
+        if self.is_running:
             self.process.update(Update(look=place))
+        elif self.model is not None and self.previews.round_of(place) != self.kept:
+            self.process.look(place)
 
     def _end(self) -> None:
         self.is_running = self.is_paused = self.is_stopping = False
         self._job = None
+        self._watch.stop()
+        self.late.emit(False)
+        if self.kept is None:
+            self.previews.drop_old()
+        elif self.model is not None:
+            self.previews.follow_round(self.kept, is_kept=True)
+            self._send_place()
         self.changed.emit()
+        self.previewed.emit()
 
 
-def _painted_steps(shots: Sequence[Any]) -> Generator[Progress, None, list[Painted]]:
+def _painted_steps(
+    shots: Sequence[Sequence[Snapshot]], modality: Modality | None
+) -> Generator[Progress, None, list[Painted]]:
     """What can be learned from, with images in memory; lazy ones may take a while."""
     painted = []
-    for done, shot in enumerate(shots):
+    for done, layers in enumerate(shots):
         yield Progress(done, len(shots), "Getting the images ready …")
-        item = shot.painted()
+        item = merged([layer.painted(modality) for layer in layers])
         painted.append(dataclasses.replace(item, volume=item.volume.load()))
     return painted

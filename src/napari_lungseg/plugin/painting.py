@@ -6,7 +6,7 @@ A Labels layer takes part in learning once ``layer.metadata["napari_lungseg"]["p
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,8 +14,8 @@ import numpy as np
 from napari.layers import Labels, Layer
 
 from ..errors import TrainingDataError
-from ..training.painted import BACKGROUND, Painted, background_label
-from ..volume import Geometry, LabelMap, label_colour
+from ..training.painted import BACKGROUND, LARGEST_LABEL, Painted, background_label
+from ..volume import Geometry, LabelMap, Modality, label_colour, plain_name
 from .appearance import features, label_colormap
 from .layers import (
     KEY,
@@ -29,7 +29,7 @@ from .layers import (
     unsigned,
 )
 
-PAINTING, UNTOUCHED = "painting", "untouched"
+PAINTING, UNTOUCHED, MADE_BY = "painting", "untouched", "made_by"
 # No colour of the palette, and seen on lung as on soft tissue.
 BACKGROUND_COLOUR = "#FFFFFF"
 BACKGROUND_NAME = "painted background"
@@ -114,6 +114,51 @@ def begin_painting(
     return layer
 
 
+def number_alike(layer: Labels, others: Iterable[Labels]) -> None:
+    """Before a layer is painted on: give its classes the labels that the same classes have in other painted layers.
+
+    Parameters
+    ----------
+    layer : changed, where one label stands for another class in one of the others
+    others : painted, and numbered alike
+    """
+    taken: dict[int, str] = {}
+    backgrounds = set()
+    for other in others:
+        painting = painting_of(other)
+        if painting is not None:
+            backgrounds.add(painting.background)
+            names = other.metadata[KEY].get("names", {})
+            taken |= {label: name for label, name in names.items() if label != painting.background}
+    stored = layer.metadata.get(KEY, {})
+    names = {label: name for label, name in stored.get("names", {}).items() if label}
+    moves = _moves(names, taken, backgrounds)
+    if all(label == moved for label, moved in moves.items()):
+        return
+    table = np.arange(int(np.iinfo(np.uint8).max) + 1, dtype=np.uint8)
+    table[list(moves)] = list(moves.values())
+    for array in (layer.data, stored.get(UNTOUCHED)):
+        if array is not None:
+            array[...] = table[array]
+    layer._reset_history()  # it would bring back the old labels
+    layer.refresh()
+    for key in ("names", "colours"):
+        stored[key] = {moves.get(label, label): text for label, text in stored.get(key, {}).items()}
+
+
+def _moves(names: Mapping[int, str], taken: Mapping[int, str], backgrounds: set[int]) -> dict[int, int]:
+    """Label → label: that of the same class where there is one, its own where that is free, or else a free one."""
+    known = {plain_name(name): label for label, name in taken.items()}
+    moves = {label: known[plain_name(name)] for label, name in names.items() if plain_name(name) in known}
+    used = {*taken, *backgrounds, *moves.values()}
+    for label in names:
+        if label not in moves:
+            free = (each for each in (label, *range(1, LARGEST_LABEL)) if each not in used)
+            moves[label] = next(free)
+            used.add(moves[label])
+    return moves
+
+
 def name_classes(layer: Labels, names: Mapping[int, str], colours: Mapping[int, str]) -> None:
     """Give a painted layer's classes their names and colours; the painted background has its own."""
     painting = painting_of(layer)
@@ -124,7 +169,8 @@ def name_classes(layer: Labels, names: Mapping[int, str], colours: Mapping[int, 
         shown[painting.background] = BACKGROUND_COLOUR
         names = {**names, painting.background: BACKGROUND_NAME}
     stored |= {"names": dict(names), "colours": shown}
-    layer.features = features(names)
+    is_correction = painting is not None and painting.untouched is not None
+    layer.features = features(names, "background" if is_correction or painting is None else "not painted")
     layer.colormap = label_colormap(shown, layer.data.dtype)
 
 
@@ -210,8 +256,12 @@ class Snapshot:
     labels: LayerFacts
     painting: Painting
 
-    def painted(self) -> Painted:
+    def painted(self, modality: Modality | None = None) -> Painted:
         """What can be learned from, in the voxel order of the image's file.
+
+        Parameters
+        ----------
+        modality : of the image, where a person overrules what it says
 
         Raises
         ------
@@ -220,7 +270,7 @@ class Snapshot:
         TrainingDataError
             When the layers are of different size, or a label is too large.
         """
-        volume = layer_to_volume(self.image)
+        volume = layer_to_volume(self.image, modality)
         labels, untouched = labelled(self.labels, self.painting, volume.geometry)
         return Painted(volume, labels, self.painting.background, untouched, frozenset(self.painting.complete))
 

@@ -22,6 +22,16 @@ class Pair:
     labels: Labels
 
 
+def images_in(pairs: Sequence[Pair]) -> list[Image]:
+    """The images of pairs, each once; their order is that of `Place`."""
+    return list(dict.fromkeys(pair.image for pair in pairs))
+
+
+def layers_on(pairs: Sequence[Pair], image: Image) -> list[Labels]:
+    """The layers that are painted on an image."""
+    return [pair.labels for pair in pairs if pair.image is image]
+
+
 def images_of(viewer: Any) -> list[Image]:
     """Images that could be painted on, the lowest first."""
     return [layer for layer in viewer.layers if isinstance(layer, Image) and not is_preview(layer)]
@@ -46,7 +56,10 @@ def active_pair(viewer: Any, pairs: Sequence[Pair]) -> Pair | None:
     """The pair of the active layer, else the topmost that is visible, else the first."""
     active = viewer.layers.selection.active
     for pair in pairs:
-        if active is not None and active in (pair.image, pair.labels):
+        if active is not None and active is pair.labels:
+            return pair
+    for pair in reversed(pairs):
+        if active is not None and active is pair.image:
             return pair
     return next((pair for pair in reversed(pairs) if pair.image.visible), pairs[0] if pairs else None)
 
@@ -112,20 +125,22 @@ def place_on_screen(viewer: Any, pairs: Sequence[Pair]) -> Place | None:
     """The (image, slice) that somebody looks at."""
     pair = active_pair(viewer, pairs)
     index = None if pair is None else slice_on_screen(viewer, pair.labels)
-    return None if pair is None or index is None else (pairs.index(pair), index)
+    return None if pair is None or index is None else (images_in(pairs).index(pair.image), index)
 
 
 def show_only(pairs: Sequence[Pair], pair: Pair) -> None:
     """Of several images that take part, hide those that would cover this one."""
-    if len(pairs) > 1:
+    if len(images_in(pairs)) > 1:
         for other in pairs:
             other.image.visible = other.labels.visible = other.image is pair.image
 
 
 def go_to(viewer: Any, pairs: Sequence[Pair], place: Place) -> None:
     """Show a slice, ready to be painted."""
-    layer = pairs[place[0]].labels
-    show_only(pairs, pairs[place[0]])
+    image, active = images_in(pairs)[place[0]], viewer.layers.selection.active
+    layers = layers_on(pairs, image)
+    layer = active if active in layers else layers[-1]
+    show_only(pairs, Pair(image, layer))
     viewer.layers.selection.active = layer
     go_to_slice(viewer, layer, place[1])
 

@@ -11,11 +11,16 @@ from napari.layers import Image, Labels
 from ..training.rounds import Preview
 from .appearance import features, label_colormap
 from .layers import KEY, layer_facts
+from .slice_bar import Place
 
 ROLE = "preview_of"
 """Key in ``layer.metadata["napari_lungseg"]``: unique id of the image that a preview belongs to."""
 
+FULL = "opacity"
+"""Key beside it: opacity of a layer that is shown faintly for now."""
+
 _OPACITY = 0.35
+_FAINT = 0.4
 
 
 def is_preview(layer: Any) -> bool:
@@ -24,9 +29,10 @@ def is_preview(layer: Any) -> bool:
 
 
 class Previews:
-    """Previews of the images that take part in a training.
+    """Previews of the images that take part in a training, slice by slice.
 
-    A layer is made when it is first wanted, for napari takes a tenth of a second for each.
+    A layer is made when there is something to show in it: napari takes a tenth of a second for each, and an empty one says
+    that nothing was found. A slice whose preview is of an earlier round is shown faintly.
 
     Parameters
     ----------
@@ -40,39 +46,75 @@ class Previews:
         self._labels: dict[int, Labels] = {}
         self._unsure: dict[int, Image] = {}
         self._levels: dict[int, np.ndarray] = {}
+        # Of each slice, the round that its preview is of.
+        self._rounds: dict[int, np.ndarray] = {}
+        self._newest, self._over = 0, False
+        self._place: Place | None = None
         self._shown = (True, False)
 
     def begin(self, images: Mapping[int, Any], names: Mapping[int, str], colours: Mapping[int, str]) -> None:
-        """Show empty previews, just above their images; those of an earlier training go.
+        """Await previews; those of an earlier training stay, faintly, until the first comes.
 
         Parameters
         ----------
         images : number of the image → its layer
         names, colours : of the classes
         """
-        self.remove()
+        self.let_go()
         self._images, self._classes = dict(images), (names, colours)
-        self._levels = {number: np.zeros(_shape(image), np.uint8) for number, image in images.items()}
+        self._rounds, self._levels, self._newest, self._over = {}, {}, 0, False
         for image in self._images.values():
             image.events.visible.connect(self._follow)
-        self.show(*self._shown)
+        self._fade()
 
     def show(self, labels: bool, uncertainty: bool) -> None:
         """Show or hide the layers."""
         self._shown = (labels, uncertainty)
-        if labels and not self._labels:
-            self._labels = {n: self._add(image, _labels_on(image, *self._classes)) for n, image in self._images.items()}
-        if uncertainty and not self._unsure:
-            self._unsure = {
-                n: self._add(image, _unsure_on(image, self._levels[n])) for n, image in self._images.items()
-            }
+        for number in self._rounds:
+            self._make(number)
         self._follow()
+
+    def _make(self, number: int) -> None:
+        """Make the layers of an image that are wanted; one that somebody removed is not made again."""
+        image = self._images[number]
+        if self._shown[0] and number not in self._labels:
+            self._labels[number] = self._add(image, _labels_on(image, *self._classes))
+        if self._shown[1] and number not in self._unsure:
+            self._unsure[number] = self._add(image, _unsure_on(image, self._levels[number]))
 
     def _follow(self, event: object = None) -> None:
         """Show layers that are wanted, and only those of images that are shown."""
         for layers, wanted in zip((self._labels, self._unsure), self._shown, strict=True):
             for number, layer in layers.items():
-                layer.visible = wanted and self._images[number].visible
+                if number in self._images:
+                    layer.visible = wanted and self._images[number].visible
+
+    def look_at(self, place: Place | None) -> None:
+        """Another slice is on screen."""
+        self._place = place
+        self._fade()
+
+    def follow_round(self, number: int, is_kept: bool = False) -> None:
+        """What is of earlier rounds is out of date; once the training is over, what is not of the one that was kept."""
+        self._newest, self._over = number, is_kept
+        self._fade()
+
+    def round_of(self, place: Place | None) -> int | None:
+        """The round that the preview of a slice is of; None where there is none."""
+        rounds = None if place is None else self._rounds.get(place[0])
+        return None if place is None or rounds is None or rounds[place[1]] < 0 else int(rounds[place[1]])
+
+    def _fade(self) -> None:
+        for number, layer in [*self._labels.items(), *self._unsure.items()]:
+            here = self._place is not None and self._place[0] == number
+            of = self.round_of(self._place)
+            fresh = of is not None and (of == self._newest if self._over else of >= self._newest)
+            stored = layer.metadata[KEY]
+            if here and fresh and FULL in stored:
+                layer.opacity = stored.pop(FULL)
+            elif here and not fresh and FULL not in stored:
+                stored[FULL] = layer.opacity
+                layer.opacity *= _FAINT
 
     def name_classes(self, names: Mapping[int, str], colours: Mapping[int, str]) -> None:
         """Take over names and colours of classes."""
@@ -83,9 +125,19 @@ class Previews:
 
     def update(self, preview: Preview) -> None:
         """Show what came back of one slice."""
-        levels = self._levels.get(preview.image)
-        if levels is None or levels.shape[-2:] != preview.labels.shape:
+        image = self._images.get(preview.image)
+        if image is None or _shape(image)[-2:] != preview.labels.shape:
             return
+        if not self._rounds:
+            self._remove()
+        if preview.image not in self._rounds:
+            self._levels[preview.image] = np.zeros(_shape(image), np.uint8)
+            self._rounds[preview.image] = np.full(
+                self._levels[preview.image].reshape(-1, *_shape(image)[-2:]).shape[0], -1
+            )
+            self._make(preview.image)
+        levels = self._levels[preview.image]
+        self._rounds[preview.image][preview.index] = preview.number
         # In place: setting a layer's data anew would cost a large stack tens of milliseconds.
         _slice(levels, preview.index)[...] = preview.uncertainty
         labels, unsure = self._labels.get(preview.image), self._unsure.get(preview.image)
@@ -94,12 +146,18 @@ class Previews:
         for layer in (labels, unsure):
             if layer is not None and layer.visible:
                 layer.refresh(extent=False, thumbnail=False)
+        self._follow()
+        self._fade()
 
-    def remove(self) -> None:
+    def drop_old(self) -> None:
+        """A training came to nothing: what an earlier one said goes."""
+        if not self._rounds:
+            self._remove()
+
+    def _remove(self) -> None:
         """Take all previews out of the viewer, those of a widget that was closed too."""
         for layer in [layer for layer in self._viewer.layers if is_preview(layer)]:
             self._viewer.layers.remove(layer)
-        self.let_go()
         self._labels, self._unsure = {}, {}
 
     def let_go(self) -> None:

@@ -264,7 +264,8 @@ class Recovery(QObject):
             if self.viewer is None or image not in self.viewer.layers:
                 return
             self._images[image_id(image)] = known
-            layers = [layer_of(item, image) for item in work.items if item.image_hash == known.content]
+            when = f"restored from {leftover.record.saved.astimezone():%d %b %H:%M}"
+            layers = [layer_of(item, image, when) for item in work.items if item.image_hash == known.content]
             for layer in layers:
                 self.viewer.add_layer(layer)
             self._taken.append((leftover, known.content, frozenset(map(image_id, layers))))

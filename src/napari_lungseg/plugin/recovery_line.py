@@ -42,6 +42,8 @@ class RecoveryLine(QFrame):
         layout.addWidget(self._text)
         layout.addLayout(buttons)
         recovery.found.connect(self.offer)
+        for image, found in recovery.offers():
+            self.offer(image, found)
         self._show()
 
     def offer(self, image: Image, found: list[Leftover]) -> None:

@@ -8,6 +8,8 @@ import shutil
 from datetime import datetime
 from pathlib import Path
 
+from .appearance import called
+
 FOLDER_VARIABLE = "LUNGSEG_PAINTED"
 KEPT = 20
 _STAMP = len("yyyymmdd-hhmmss")
@@ -38,6 +40,17 @@ def new_run_folder(now: datetime | None = None) -> Path:
     for old in sorted(_folders(), key=_age)[:-KEPT]:
         shutil.rmtree(old, ignore_errors=True)
     return folder
+
+
+def title_of(model: Path) -> str:
+    """What a model file is called in lists: of a training on paint its classes and when it began, else the file's name."""
+    if not _NAME.fullmatch(model.parent.name):
+        return model.name
+    from ..models.weights import read_spec
+
+    began = datetime.strptime(model.parent.name[:_STAMP], "%Y%m%d-%H%M%S")
+    when = f"{began:%H:%M}" if began.date() == datetime.now().date() else f"{began:%d %b %H:%M}"
+    return f"{called(read_spec(model).names.values())} (painted {when})"
 
 
 def _folders() -> list[Path]:

@@ -39,9 +39,10 @@ from . import segmenting
 from .fetching import agreed, offer_to_fetch
 from .form import SettingsForm
 from .jobs import Job, report
-from .layers import KEY, check_axes, layer_facts
+from .layers import KEY, KINDS, check_axes, layer_facts
 from .memory import recall, remember
 from .previews import is_preview
+from .run_folders import title_of
 from .segmenting import Request
 from .shortcuts import KEYS, Shortcuts
 from .tools import ViewTools
@@ -49,7 +50,6 @@ from .warm import Warmer
 from .window import letters_of
 
 _AUTOMATIC_MODEL = "bundled model for this kind of image"
-_KINDS: dict[str, Modality | None] = {"automatic": None, "CT": "ct", "X-ray": "xray"}
 _NAME = "segment"
 
 
@@ -100,7 +100,7 @@ class SegmentWidget(QScrollArea):
     @property
     def modality(self) -> Modality | None:
         """What the image is, where the user overrules what it says."""
-        return _KINDS[self._kind.currentText()]
+        return KINDS[self._kind.currentText()]
 
     def request(self) -> Request:
         """What Run will do.
@@ -253,7 +253,7 @@ class SegmentWidget(QScrollArea):
         models = QHBoxLayout()
         models.addWidget(self._models, 1)
         models.addWidget(pick)
-        self._kind.addItems(list(_KINDS))
+        self._kind.addItems(list(KINDS))
         self._kind.setToolTip("What the image is, where it does not say it itself or says it wrongly")
         self._device.addItems(list(DEVICES))
         self._device.setToolTip("auto takes the graphics card where there is one")
@@ -295,15 +295,16 @@ class SegmentWidget(QScrollArea):
         Parameters
         ----------
         path : of the model file
-        told : what it is called in the list; empty for its own name and the file's
+        told : what it is called in the list; empty for what `title_of` says
         """
         try:
-            spec = load_model(path).spec
+            load_model(path)
+            title = told or title_of(path)
         except LungSegError as error:
             report(error)
             return
         if self._models.findData(str(path)) < 0:
-            self._models.addItem(told or f"{spec.name} ({path.name})", str(path))
+            self._models.addItem(title, str(path))
         self._models.setCurrentIndex(self._models.findData(str(path)))
 
     # Following the viewer

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from typing import Any
 from weakref import ref
 
@@ -12,9 +12,10 @@ from napari.layers import Labels, Layer
 
 from ..progress import Progress
 from ..volume import Geometry, LabelMap, Modality, Volume
+from .appearance import called
 from .fetching import fetch_steps
 from .layers import KEY, LayerFacts, labels_to_layer, layer_to_volume
-from .painting import UNTOUCHED
+from .painting import MADE_BY, UNTOUCHED
 from .warm import load_torch
 
 
@@ -97,8 +98,10 @@ def result_layer(request: Request, labels: LabelMap) -> Labels:
     attributes |= {"scale": facts.scale, "translate": facts.translate, "units": facts.units}
     if len(facts.axis_labels) == data.ndim:
         attributes["axis_labels"] = facts.axis_labels
-    attributes["name"] = f"{facts.name} – lungs"
+    attributes["name"] = f"{facts.name} – {called(labels.names.values())}"
     stored = attributes["metadata"][KEY]
+    # To learn on from; the record, which is saved with the labels, names no files.
+    stored[MADE_BY] = request.model or stored["record"].get("model", "")
     stored |= {"result_of": request.target, "edited": False, "record": {**stored["record"], "image": facts.name}}
     # What a person changes before saying that it is a correction counts, too.
     stored[UNTOUCHED] = data.copy()
@@ -114,7 +117,8 @@ def show_result(viewer: Any, layer: Labels) -> None:
 
     An earlier result of the same image is replaced, unless a hand has touched it; no other layer is changed.
     """
-    earlier = untouched_result(viewer, layer.metadata[KEY]["result_of"])
+    stored = layer.metadata[KEY]
+    earlier = untouched_result(viewer, stored["result_of"], stored["names"])
     if earlier is None:
         viewer.add_layer(layer)
         return
@@ -124,11 +128,12 @@ def show_result(viewer: Any, layer: Labels) -> None:
     viewer.layers.insert(index, layer)
 
 
-def untouched_result(viewer: Any, target: tuple[str, str]) -> Layer | None:
-    """An earlier result that stands for the same thing and was never edited."""
+def untouched_result(viewer: Any, target: tuple[str, str], names: Mapping[int, str]) -> Layer | None:
+    """An earlier result that stands for the same thing, has the same classes, and was never edited."""
     for layer in viewer.layers:
         stored = layer.metadata.get(KEY, {})
-        if isinstance(layer, Labels) and stored.get("result_of") == target and not stored.get("edited", True):
+        stands_for = stored.get("result_of"), stored.get("names")
+        if isinstance(layer, Labels) and stands_for == (target, names) and not stored.get("edited", True):
             return layer
     return None
 

@@ -11,6 +11,7 @@ from ..errors import LungSegError
 from ..models.catalog import DEFAULT_MODELS, entries, load_model
 from ..training.recipe import load_recipe, recipe_files
 from .jobs import report
+from .run_folders import title_of
 
 # The recipe made for learning from paint comes first.
 _FIRST_RECIPE = "paint"
@@ -28,7 +29,8 @@ class StartBox(QWidget):
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self._modality = ""
-        self._files: dict[str, str] = {}
+        # Path → what it is called, and the images it is for.
+        self._files: dict[str, tuple[str, str]] = {}
         self.box = QComboBox()
         self.box.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
         self.box.setMinimumContentsLength(_WIDTH)
@@ -61,22 +63,24 @@ class StartBox(QWidget):
         if index >= 0:
             self.box.setCurrentIndex(index)
 
-    def add_file(self, path: Path, told: str = "") -> None:
-        """Offer a model file, and choose it; a file that is no model is told.
+    def add_file(self, path: Path, told: str = "", choose: bool = True) -> None:
+        """Offer a model file; a file that is no model is told.
 
         Parameters
         ----------
         path : of the model file
-        told : what it is called in the list; empty for the file's name
+        told : what it is called in the list; empty for what `title_of` says
+        choose : whether to choose it, too
         """
         try:
-            load_model(path)
+            modality = load_model(path).spec.modality
+            self._files[str(path)] = (told or title_of(path), modality)
         except LungSegError as error:
             report(error)
             return
-        self._files[str(path)] = told or path.name
         self._fill()
-        self.box.setCurrentIndex(self.box.findData(str(path)))
+        if choose and self.box.findData(str(path)) >= 0:
+            self.box.setCurrentIndex(self.box.findData(str(path)))
 
     def show_for(self, modality: str) -> None:
         """Offer what suits images of a modality; "" for all."""
@@ -90,8 +94,9 @@ class StartBox(QWidget):
             self.box.clear()
             for name, text in self._models():
                 self.box.addItem(text, name)
-            for path, told in self._files.items():
-                self.box.addItem(told, path)
+            for path, (told, modality) in self._files.items():
+                if self._modality in ("", modality) and Path(path).is_file():
+                    self.box.addItem(told, path)
             for name in sorted(recipe_files(), key=lambda each: each != _FIRST_RECIPE):
                 self.box.addItem(f"from scratch: {name}", name)
                 title = load_recipe(name).title

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -43,6 +44,12 @@ class Tally:
     def labels(self) -> list[int]:
         """Classes that are painted anywhere, without the background."""
         return [label for label in np.flatnonzero(self.counts.any(axis=0)).tolist() if label]
+
+
+def both(tallies: Iterable[Tally]) -> Tally:
+    """What is known of layers of one image together; voxels that are painted in two count twice."""
+    found = list(tallies)
+    return Tally(np.sum([tally.counts for tally in found], axis=0), np.any([tally.complete for tally in found], axis=0))
 
 
 class Tallies:

@@ -3,26 +3,28 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import napari.viewer
+from napari.layers import Labels
 from qtpy.QtCore import QEvent, Qt, QTimer
 from qtpy.QtWidgets import QScrollArea, QVBoxLayout, QWidget
 
 from ..errors import LungSegError, TrainingDataError
-from ..findings import Finding
 from ..models.catalog import load_model
 from ..training.rounds import Ranking, Round
 from ..training.work import Work
+from ..volume import label_colour
 from .jobs import report
 from .keep_box import KeepBox, ask_for_image
 from .layers import KEY
 from .memory import recall, remember
 from .paint_box import PaintBox
 from .painted_run import PaintedRun
-from .places import Pair, classes_of, images_of
+from .painting import MADE_BY, image_of
+from .places import Pair, classes_of, images_in, images_of
 from .recovery import recovery_of
 from .recovery_line import RecoveryLine
 from .shortcuts import Shortcuts
@@ -35,6 +37,8 @@ _NAME = "train"
 # The process is launched once the window has come to rest with something to learn from.
 _QUIET_MS = 1500
 _WIDTH = 340
+# Of a Dice that is told with three digits.
+_VISIBLE = 0.0005
 
 
 class TrainWidget(QScrollArea):
@@ -89,7 +93,7 @@ class TrainWidget(QScrollArea):
         self.paint.classes.finish_typing()
         self.paint.count()
         if not self.paint.is_painted:
-            report(
+            self._refuse(
                 TrainingDataError(
                     "Nothing is painted yet. Choose a class, paint a few strokes of it and of the background, and try again."
                 )
@@ -103,7 +107,9 @@ class TrainWidget(QScrollArea):
         self.keeping.show_model(None, None)
         self.run.look(self.paint.where.place)
         try:
-            self.run.begin(self.paint.pairs, self.training.start.start, self.training.form.settings)
+            self.run.begin(
+                self.paint.pairs, self.training.start.start, self.training.form.settings, self.training.modality
+            )
         except (LungSegError, OSError) as error:
             report(error)
 
@@ -130,7 +136,7 @@ class TrainWidget(QScrollArea):
         try:
             self.run.go_on(self.training.form.settings)
         except (LungSegError, OSError) as error:
-            report(error)
+            self._refuse(error)
 
     @property
     def _is_resumable(self) -> bool:
@@ -144,7 +150,8 @@ class TrainWidget(QScrollArea):
 
     def _show_round(self, figures: Round) -> None:
         plan = self.run.plan
-        self.training.show_round(figures, 0 if plan is None else plan.settings.seconds)
+        names = {} if plan is None else classes_of(plan.pairs)[0]
+        self.training.show_round(figures, 0 if plan is None else plan.settings.seconds, names)
         self.paint.count()
         if plan is not None:
             self.keeping.show_model(plan.folder / "model.safetensors", self.run.best)
@@ -155,10 +162,15 @@ class TrainWidget(QScrollArea):
     def _finished(self, model: Path) -> None:
         best = self.run.best
         self.keeping.show_model(model, best)
-        self.training.say(_told_of(best))
+        self.training.start.add_file(model, choose=False)
+        self.training.say(_told_of(self.run.rounds, best))
 
     def _failed(self, error: Exception) -> None:
         self.training.say("Training has failed. What was painted is safe.")
+        self._refuse(error)
+
+    def _refuse(self, error: Exception) -> None:
+        """Tell in the widget, too: a notification shows one line of it, and is soon gone."""
         self.training.tell(str(error))
         report(error)
 
@@ -206,7 +218,7 @@ class TrainWidget(QScrollArea):
         elif work.start:
             self.training.start.choose(work.start)
 
-    def _ask_for_image(self, question: str) -> Path | None:
+    def _ask_for_image(self, question: str) -> Path | Literal["leave out", "cancel"]:
         return ask_for_image(self, question)
 
     def _about(self) -> Work:
@@ -218,30 +230,45 @@ class TrainWidget(QScrollArea):
     def _pairs_changed(self) -> None:
         pairs = self.paint.pairs
         if pairs:
-            self.training.start.show_for(pairs[0].image.metadata.get(KEY, {}).get("modality", ""))
+            self.training.start.show_for(self.training.modality or self._modality_of(pairs[0].image))
             self._quiet.start()
         self._enable()
 
     def _moved(self) -> None:
         plan = self.run.plan
         place = self.paint.where.place
-        if place is None or plan is None or not self.run.is_running:
+        if place is None or plan is None:
             return
-        image = self.paint.pairs[place[0]].image
-        number = next((number for number, pair in enumerate(plan.pairs) if pair.image is image), None)
-        if number is not None:
-            self.run.look((number, place[1]))
+        image = images_in(self.paint.pairs)[place[0]]
+        if image in plan.images:
+            self.run.look((plan.images.index(image), place[1]))
 
-    def _known_classes(self) -> Iterable[str]:
-        """Classes that the model to start from knows."""
+    def _known_classes(self) -> dict[str, str]:
+        """Name → colour of the classes that the model to start from knows."""
+        if self.training.start.is_scratch:
+            return {}
         try:
-            return (
-                ()
-                if self.training.start.is_scratch
-                else tuple(load_model(self.training.start.start).spec.names.values())
-            )
+            spec = load_model(self.training.start.start).spec
         except LungSegError:
-            return ()
+            return {}
+        return {name: spec.colours.get(label, label_colour(label)) for label, name in spec.names.items()}
+
+    def _start_from_maker(self, result: Labels) -> None:
+        """What a result was made by is what its correction starts from."""
+        stored = result.metadata[KEY]
+        made_by = str(stored.get(MADE_BY) or stored.get("record", {}).get("model", ""))
+        start = self.training.start
+        # Its own kind of image may not be the one that models are listed for yet.
+        start.show_for(self._modality_of(image_of(self.viewer, result)))
+        start.choose(made_by)
+        if made_by and start.start != made_by:
+            self.training.tell(
+                f"The model that made {result.name} is not there any more, so training starts from what is chosen."
+            )
+
+    @staticmethod
+    def _modality_of(image: Any) -> str:
+        return "" if image is None else str(image.metadata.get(KEY, {}).get("modality", ""))
 
     def _enable(self) -> None:
         self.training.enable(
@@ -252,6 +279,7 @@ class TrainWidget(QScrollArea):
             resumable=self._is_resumable,
         )
         self.paint.table.setEnabled(not self.run.is_running)
+        self.keeping.is_training = self.run.is_running
 
     def _advise(self) -> None:
         """Say what to do next, until a training was begun."""
@@ -285,7 +313,9 @@ class TrainWidget(QScrollArea):
         run, training = self.run, self.training
         run.changed.connect(self._run_changed)
         run.stepped.connect(training.show_step)
-        run.told.connect(lambda finding: training.tell(_text_of(finding)))
+        run.told.connect(lambda findings: training.tell_findings([finding.message for finding in findings]))
+        run.previewed.connect(lambda: training.say_of_preview(run.about_preview))
+        run.late.connect(training.tell_late)
         run.figures.connect(self._show_round)
         run.ranked.connect(self._show_ranking)
         run.finished.connect(self._finished)
@@ -294,8 +324,10 @@ class TrainWidget(QScrollArea):
         training.pause_button.clicked.connect(lambda: self.pause_or_resume())
         training.stop_button.clicked.connect(lambda: run.stop())
         training.shown.connect(run.previews.show)
+        training.kind.currentIndexChanged.connect(self._pairs_changed)
         self.paint.pairs_changed.connect(self._pairs_changed)
         self.paint.counted.connect(self._advise)
+        self.paint.corrected.connect(self._start_from_maker)
         self.paint.where.moved.connect(self._moved)
         self.keeping.save_wanted.connect(self.save_work)
         self.keeping.open_wanted.connect(self.open_work)
@@ -337,15 +369,18 @@ class TrainWidget(QScrollArea):
         return [(events.removed, self._layer_removed), (events.inserted, self._layer_inserted)]
 
 
-def _text_of(finding: Finding) -> str:
-    return finding.message
-
-
-def _told_of(best: Round | None) -> str:
-    """What is kept of a training that has ended."""
+def _told_of(rounds: Sequence[Round], best: Round | None) -> str:
+    """What is kept of a training that has ended, and why where another round had a higher Dice."""
     if best is None:
         return "Ended. The best model is kept."
+    judged = "held-out paint" if best.held_out else "the paint it learned from"
     if best.number == 0:
-        return "Ended. No round was better than the start on the held-out paint, so the start is what is kept."
-    judged = "" if best.dice is None else f", Dice {best.dice:.3f} on held-out paint"
-    return f"Ended. Round {best.number} is kept{judged}."
+        return f"Ended. No round was better than the start on {judged}, so the start is what is kept."
+    if best.dice is None:
+        return f"Ended. Round {best.number} is kept."
+    told = f"Ended. Round {best.number} is kept, Dice {best.dice:.3f} on {judged}."
+    higher = max((each for each in rounds if each.dice is not None), key=lambda each: each.dice or 0.0)
+    if (higher.dice or 0.0) - best.dice < _VISIBLE:
+        return told
+    which = f"round {higher.number}" if higher.number else "the start"
+    return f"{told} That {which} had {higher.dice:.3f} is within its error, and the newer has seen more paint."

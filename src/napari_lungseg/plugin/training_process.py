@@ -13,6 +13,7 @@ from qtpy.QtCore import QCoreApplication, QObject, QProcess, QTimer, Signal  # t
 
 from .. import errors
 from ..errors import LungSegError, TrainingProcessError
+from ..progress import Progress
 from ..training.painted import Painted
 from ..training.pipe import PIECE, Message, Parser, pack
 from ..training.rounds import PaintSettings, Update
@@ -148,6 +149,18 @@ class TrainingProcess(QObject):
         if self._training:
             self._send("update", update=update)
 
+    def look(self, place: tuple[int, int]) -> bool:
+        """After a training: ask for a preview of the model that was kept, which comes as `progress`.
+
+        Returns
+        -------
+        Whether there is a process that can answer.
+        """
+        can = self._ready and not self._training and self._number > 0
+        if can:
+            self._send("look", training=self._number, place=place)
+        return can
+
     def pause(self) -> None:
         """Rest after the step at hand."""
         if self._training:
@@ -227,6 +240,8 @@ class TrainingProcess(QObject):
         if message.kind == "ready":
             self._ready = True
             self.ready.emit()
+        if message.kind == "shown" and not self._training and message.content["training"] == self._number:
+            self.progress.emit(Progress(0, 0, "", message.content["preview"]))
         # A cancelled training need not have heard of it yet.
         if not self._training or message.content.get("training") != self._number:
             return

@@ -11,10 +11,10 @@ from qtpy.QtCore import QSignalBlocker, Signal  # type: ignore[attr-defined]
 from qtpy.QtWidgets import QCheckBox, QHBoxLayout, QLabel, QPushButton, QVBoxLayout, QWidget
 
 from .painting import painting_of
-from .places import Pair, go_to, place_on_screen
+from .places import Pair, active_pair, go_to, images_in, layers_on, place_on_screen
 from .shortcuts import KEYS
 from .slice_bar import COMPLETE, PAINTED, UNCERTAIN, ImageSlices, Place, SliceBar, next_place
-from .tally import Tallies
+from .tally import Tallies, both
 
 
 class WherePanel(QWidget):
@@ -69,8 +69,8 @@ class WherePanel(QWidget):
 
     def toggle_complete(self) -> None:
         """Say of the slice on screen that all that is not painted in it is background, or take that back."""
-        place = self.place
-        painting = None if place is None else painting_of(self._pairs()[place[0]].labels)
+        place, pair = self.place, active_pair(self._viewer, self._pairs())
+        painting = None if pair is None else painting_of(pair.labels)
         if place is None or painting is None:
             show_info("No single slice of a painted image is on screen.")
             return
@@ -103,20 +103,21 @@ class WherePanel(QWidget):
     def show_slices(self) -> None:
         """Show what is painted, as it was last counted."""
         slices = []
-        for number, pair in enumerate(self._pairs()):
-            tally = self._tallies.known(pair.labels)
+        pairs = self._pairs()
+        for number, image in enumerate(images_in(pairs)):
+            tally = both(self._tallies.known(layer) for layer in layers_on(pairs, image))
             fits = number < len(self._scores) and len(self._scores[number]) == len(tally.complete)
             scores = self._scores[number] if fits else np.full(len(tally.complete), np.nan)
-            slices.append(ImageSlices(pair.image.name, tally.painted.copy(), tally.complete.copy(), scores))
+            slices.append(ImageSlices(image.name, tally.painted, tally.complete, scores))
         self.bar.show_images(slices)
         self.setVisible(bool(slices))
         self.follow()
 
     def follow(self, event: object = None) -> None:
         """Show which slice is on screen."""
-        place = self.place
+        place, pair = self.place, active_pair(self._viewer, self._pairs())
         self.bar.show_current(place)
-        painting = None if place is None else painting_of(self._pairs()[place[0]].labels)
+        painting = None if pair is None or place is None else painting_of(pair.labels)
         with QSignalBlocker(self.complete):
             self.complete.setChecked(painting is not None and place is not None and place[1] in painting.complete)
         self.complete.setEnabled(painting is not None)

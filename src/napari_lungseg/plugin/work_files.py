@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from napari.layers import Image
 from napari.utils.notifications import show_info, show_warning
@@ -24,8 +24,8 @@ from .places import Pair, images_of
 from .recovery import recovery_of
 from .work_layers import capture, hash_of, layer_of, save_steps
 
-Ask = Callable[[str], Path | None]
-"""Asks where an image is now, given a sentence that names it; None where nobody knows."""
+Ask = Callable[[str], "Path | Literal['leave out', 'cancel']"]
+"""Asks where an image is now, given a sentence that names it."""
 
 
 def save_work(viewer: Any, folder: Path, about: Work) -> Job:
@@ -46,6 +46,9 @@ def save_work(viewer: Any, folder: Path, about: Work) -> Job:
         show_info(f"Saved {len(layers)} painted layer{'s' if len(layers) != 1 else ''} in {folder.name}.")
 
     return Job(lambda: save_steps(folder, layers, about), on_result=saved)
+
+
+_QUESTION = "Where is {}? It is not where it was when this work was saved."
 
 
 @dataclass(eq=False)
@@ -90,12 +93,15 @@ class Opening:
                 image = add_item(self._viewer, found.volume)
             if image is not None:
                 self._add(found, image)
-            elif not self._is_looked_for(found.item):
+            elif (where := self._ask(_QUESTION.format(found.item.image_name))) == "cancel":
+                break
+            elif isinstance(where, Path):
+                self._look_in(where, found.item)
+                return
+            else:
                 show_warning(
                     f"What was painted on {found.item.image_name} was not opened, because its image is missing."
                 )
-            else:
-                return
         if self._work.findings:
             show_warning("\n".join(finding.message for finding in self._work.findings))
         self._on_result(self._work, self._added)
@@ -108,17 +114,12 @@ class Opening:
         if found.findings:
             show_warning("\n".join(finding.message for finding in found.findings))
 
-    def _is_looked_for(self, item: WorkItem) -> bool:
-        """Ask where an image is, and read it from there; False where nobody knows."""
-        path = self._ask(f"Where is {item.image_name}? It is not where it was when this work was saved.")
-        if path is None:
-            return False
+    def _look_in(self, path: Path, item: WorkItem) -> None:
         Job(
             lambda: _fitting_steps(item, path),
             on_result=self._is_found,
             on_error=lambda error: self._refused(item, error),
         )
-        return True
 
     def _is_found(self, found: _Found) -> None:
         self._waiting.insert(0, found)

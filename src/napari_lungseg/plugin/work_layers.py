@@ -163,8 +163,14 @@ def save_steps(folder: Path, layers: Sequence[Captured], about: Work) -> Generat
     return (yield from iter_save_work(folder, dataclasses.replace(about, items=tuple(items))))
 
 
-def layer_of(item: WorkItem, image: Layer) -> Labels:
+def layer_of(item: WorkItem, image: Layer, told: str = "") -> Labels:
     """The painted layer of an item, on its image's layer; it is not added to any viewer.
+
+    Parameters
+    ----------
+    item : what was painted
+    image : the Image layer
+    told : to be said in the layer's name, which is then made of the image's
 
     Raises
     ------
@@ -176,6 +182,8 @@ def layer_of(item: WorkItem, image: Layer) -> Labels:
     # The layer is painted on, and what was read from a file may be read-only.
     labels = dataclasses.replace(placed.labels, array=np.array(placed.labels.array))
     layer = painted_layer(labels, facts)
+    if told:
+        layer.name = f"{facts.name} – paint, {told}"
     stored = layer.metadata[KEY]
     untouched = None
     if placed.edited_from is not None:

@@ -21,7 +21,7 @@ from ..models.catalog import Model, default_model, load_model
 from ..models.spec import ModelSpec
 from ..progress import Progress, drain
 from ..settings import setting, validate
-from ..volume import LabelMap, Volume
+from ..volume import LabelMap, Volume, plain_name
 from .devices import PRECISIONS, is_out_of_memory, resolve_device, resolve_precision
 from .evidence import Evidence, agreement_of, doubt_of, looked_at, sums_of
 
@@ -312,11 +312,11 @@ class _Run:
 
 def mirror_order(names: Mapping[int, str]) -> list[int]:
     """Which class each class becomes in a mirrored image: "right …" and "left …" change places."""
-    labels = {name: label for label, name in names.items()}
+    labels = {plain_name(name): label for label, name in names.items()}
     swapped = {"right": "left", "left": "right"}
     order = list(range(max(names, default=0) + 1))
     for label, name in names.items():
-        side, _, rest = name.partition(" ")
+        side, _, rest = plain_name(name).partition(" ")
         order[label] = labels.get(f"{swapped.get(side, side)} {rest}", label)
     return order
 

@@ -115,8 +115,8 @@ def _doubt_confidence(
         return None
     return Finding(
         "low-confidence",
-        f"The result{where} may be wrong: the model expects a Dice of {values.expected_dice:.3f} of itself, "
-        f"under the {wanted:.3f} of results worth trusting. Look at it before use.",
+        f"The result{where} may be wrong: the network was often unsure. Look at it before use. (It expects to be right to "
+        f"{values.expected_dice:.1%}, as Dice; of results worth trusting it expects {wanted:.1%} or more.)",
     )
 
 

@@ -28,12 +28,12 @@ from ..volume import LabelMap, Volume
 from .examples import Examples, spread
 from .learner import Learner
 from .losses import IGNORE
-from .painted import Painted, Strokes, check_painted, class_names, count_painted
+from .painted import Painted, Strokes, check_painted, class_names, count_painted, lacking_paint
 from .painted_pairs import bundled_start, painted_pair
-from .rounds import UNATTENDED_S, PaintSettings, Preview, Ranking, Round, Update
+from .rounds import UNATTENDED_S, PaintSettings, Preview, Ranking, Remarks, Round, Update
 from .run import RunFolder
 from .start import make_fabric
-from .transfer import Start, start_from
+from .transfer import Start, spelled_alike, start_from
 
 MODEL_NAME = "model"
 # Slices of the whole stack that are looked at after each round, to rank them.
@@ -110,7 +110,8 @@ def iter_learn(
 
 def _learn(run: _Run) -> Generator[Progress, Update | None, float]:
     """One round of steps; returns their mean loss."""
-    run.take_up_paint()
+    if run.take_up_paint():
+        run.hear((yield run.progress("", Remarks((*lacking_paint(run.learner.examples.painted), *run.begun)))))
     losses: list[float] = []
     while len(losses) < run.settings.steps and not (losses and run.is_over):
         with run.timed():
@@ -140,8 +141,18 @@ def _judge(run: _Run, loss: float | None) -> Generator[Progress, Update | None, 
 class _Run:
     """One training on paint, and where it stands."""
 
-    def __init__(self, learner: Learner, folder: RunFolder, settings: PaintSettings, findings: list[Finding]) -> None:
-        self.learner, self.folder, self.settings, self.findings = learner, folder, settings, findings
+    def __init__(
+        self,
+        learner: Learner,
+        folder: RunFolder,
+        settings: PaintSettings,
+        findings: Sequence[Finding],
+        begun: Sequence[Finding],
+    ) -> None:
+        # All there is to tell, and what of it concerns the start and not the paint.
+        self.findings, self.begun = findings, begun
+        self.learner, self.folder, self.settings = learner, folder, settings
+        self.dices: dict[int, float] = {}
         self.number, self.best_number = 0, 0
         self.seconds = 0.0
         self.dice: float | None = None
@@ -166,7 +177,7 @@ class _Run:
         begun = _start(images, start, settings)
         told = check_painted(images, begun.scratch)
         learner = _learner(images, begun, settings)
-        return cls(learner, RunFolder(folder, MODEL_NAME), settings, [*told, *begun.findings])
+        return cls(learner, RunFolder(folder, MODEL_NAME), settings, [*told, *begun.findings], begun.findings)
 
     def _look_at_images(self) -> None:
         images = self.learner.examples.painted
@@ -200,19 +211,20 @@ class _Run:
         self.look = update.look or self.look
         self.stopped = self.stopped or update.stop
 
-    def take_up_paint(self) -> None:
-        """Learn from what was painted since the last round."""
+    def take_up_paint(self) -> bool:
+        """Learn from what was painted since the last round; returns whether anything was."""
         strokes, self._waiting = self._waiting, []
         if not strokes:
-            return
+            return False
         self.learner.take_up(strokes)
-        names = class_names(self.learner.examples.painted)
-        if names != dict(self.learner.start.spec.names):
+        known = self.learner.start.spec.names
+        if spelled_alike(class_names(self.learner.examples.painted), known.values()) != dict(known):
             self._begin_anew()
         for stroke in strokes:
             for z in stroke.slices:
                 self.scores[stroke.image][z] = np.nan
         self._judge_best_anew()
+        return True
 
     def _begin_anew(self) -> None:
         """With other classes: from the weights so far, which keep the classes that they know."""
@@ -238,7 +250,8 @@ class _Run:
     def keep_if_best(self) -> None:
         """Keep the newest weights, which have seen most paint, unless they are clearly worse than the best so far."""
         self.learner.settle()
-        self.dice = self.learner.dice()
+        self.dices = self.learner.dices()
+        self.dice = sum(self.dices.values()) / len(self.dices) if self.dices else None
         if self.best is not None and self.dice is not None and self.dice < self.best - self.learner.error_of(self.best):
             return
         known = [dice for dice in (self.best, self.dice) if dice is not None]
@@ -247,11 +260,11 @@ class _Run:
         save_model(self.folder.model, self._spec(), self._best_weights)
 
     def preview(self) -> Preview | None:
-        """What the network says of the slice on screen."""
-        if self.look is None:
+        """What the network says of the slice on screen; nothing where it does not know all classes yet."""
+        if self.look is None or (self.number == 0 and self.learner.new):
             return None
         preview, self.scores[self.look[0]][self.look[1]] = self.learner.preview(self.look)
-        return preview
+        return dataclasses.replace(preview, number=self.number)
 
     def look_around(self) -> None:
         """See how unsure the network is of some other slices."""
@@ -271,6 +284,8 @@ class _Run:
             pixels=self.learner.pixels,
             memory_mb=memory_mb(),
             device=str(self.learner.fabric.device),
+            dices=self.dices,
+            held_out=bool(self.learner.held),
         )
 
     def _weights(self) -> dict[str, torch.Tensor]:
@@ -331,7 +346,7 @@ class _Run:
         saved = self.folder.load_checkpoint()
         learner = self.learner
         if saved is None:
-            raise TrainingDataError("There is nothing to resume here: this training was never stopped. Press Train.")
+            raise TrainingDataError("There is nothing to resume here: this training was never stopped. Begin it anew.")
         classes = {str(label): name for label, name in learner.start.spec.names.items()}
         if saved["classes"] != classes or saved["architecture"] != learner.start.spec.architecture:
             raise TrainingDataError(

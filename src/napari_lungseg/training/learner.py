@@ -232,21 +232,23 @@ class Learner:
         return sum(int((labels != IGNORE).sum()) for labels in self.learned.values())
 
     def dice(self, network: nn.Module | None = None) -> float | None:
-        """Mean Dice over the painted classes on the paint that is held out; on all paint where too little is painted."""
+        """Mean of `dices`; None where nothing is painted."""
+        found = self.dices(network)
+        return sum(found.values()) / len(found) if found else None
+
+    def dices(self, network: nn.Module | None = None) -> dict[int, float]:
+        """Label → Dice on the paint that is held out, of classes that are in it; on all paint where nothing is held out."""
         judged = self.held or self.learned
-        if not judged:
-            return None
         counts = torch.zeros(len(self.order), 3)
         places = sorted(judged)
         for first in range(0, len(places), self.settings.batch_size):
             part = places[first : first + self.settings.batch_size]
-            found = self.chances(part, network).argmax(1).cpu()
+            said = self.chances(part, network).argmax(1).cpu()
             for label in range(len(self.order)):
                 true = torch.stack([judged[place] for place in part])
-                one, other = (found == label) & (true != IGNORE), true == label
+                one, other = (said == label) & (true != IGNORE), true == label
                 counts[label] += torch.stack([(one & other).sum(), one.sum(), other.sum()])
-        seen = counts[:, 2] > 0
-        return float((2 * counts[seen, 0] / (counts[seen, 1] + counts[seen, 2])).mean())
+        return {label: 2 * both / (said + true) for label, (both, said, true) in enumerate(counts.tolist()) if true > 0}
 
     def error_of(self, dice: float) -> float:
         """Standard error of a Dice on the paint that is held out, whose squares count as one draw each."""

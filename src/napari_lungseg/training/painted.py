@@ -14,7 +14,7 @@ import numpy as np
 
 from ..errors import TrainingDataError
 from ..findings import Finding
-from ..volume import LabelMap, Volume
+from ..volume import LabelMap, Volume, plain_name
 from .unknown import IGNORE
 
 BACKGROUND = 100
@@ -156,6 +156,55 @@ def known_labels(
     return np.where(painted, meant, IGNORE).astype(np.uint8)
 
 
+def merged(layers: Sequence[Painted]) -> Painted:
+    """Several layers that are painted on one image, as if all were painted in one; where two say something, the last counts.
+
+    Parameters
+    ----------
+    layers : on the same image; no label of one is the background of another
+
+    Returns
+    -------
+    In the standard view, unless there is only one layer.
+    """
+    if len(layers) == 1:
+        return layers[0]
+    parts = [layer.standard() for layer in layers]
+    first, background = parts[0], next((part.background for part in parts if part.background), BACKGROUND)
+    numbers = np.arange(len(first.labels.array))
+    array = overlaid(
+        [
+            (np.asarray(part.labels.array), part.background, part.edited_from, np.isin(numbers, list(part.complete)))
+            for part in parts
+        ],
+        background,
+    )
+    colours = {label: colour for part in parts for label, colour in part.labels.colours.items()}
+    labels = dataclasses.replace(first.labels, array=array, names=class_names(parts), colours=colours)
+    return Painted(first.volume, labels, background, None, frozenset().union(*(part.complete for part in parts)))
+
+
+Overlay = tuple[np.ndarray, int, "np.ndarray | None", np.ndarray]
+"""Slices of a painted layer: labels, background, what they are a correction of or None, and (n,) which are complete."""
+
+
+def overlaid(layers: Sequence[Overlay], background: int) -> np.ndarray:
+    """(n, y, x) uint8: slices of several layers of one image, as if all were painted in one; the last one counts.
+
+    Parameters
+    ----------
+    layers : see `Overlay`
+    background : label that stands for painted background in what is returned
+    """
+    whole = np.zeros(layers[0][0].shape, np.uint8)
+    for labels, own, untouched, complete in layers:
+        # In a complete slice of a correction all that is left of the result counts, too.
+        base = None if untouched is None else np.where(complete[:, None, None], 0, untouched)
+        known = known_labels(labels, own, base)
+        whole = np.where(known == IGNORE, whole, np.where(known == 0, background, known)).astype(np.uint8)
+    return whole
+
+
 def class_names(painted: Sequence[Painted]) -> dict[int, str]:
     """Label → name of every class that is named or painted in any of the images.
 
@@ -171,7 +220,8 @@ def class_names(painted: Sequence[Painted]) -> dict[int, str]:
         for label, name in (unnamed | dict(item.labels.names)).items():
             if label in background:
                 continue
-            if label in item.labels.names and names.get(label, name) not in (name, f"class {label}"):
+            alike = plain_name(names.get(label, name)) == plain_name(name)
+            if label in item.labels.names and not alike and names[label] != f"class {label}":
                 raise TrainingDataError(
                     f"Label {label} is {names[label]!r} in one layer and {name!r} in another. Give it one name in all."
                 )

@@ -12,7 +12,7 @@ from ..analysis.regions import describe
 from ..errors import TrainingDataError
 from ..findings import Finding
 from ..models.catalog import default_model
-from ..volume import Geometry, LabelMap, Volume
+from ..volume import Geometry, LabelMap, Volume, plain_name
 from .painted import BACKGROUND, LARGEST_LABEL, Painted, class_names
 
 Complete: TypeAlias = Iterable[int] | Literal["all"]
@@ -110,7 +110,8 @@ def unnamed(painted: Sequence[Painted], known: Mapping[int, str]) -> list[Findin
     """
     names = class_names(painted)
     named = {label for item in painted for label in item.labels.names}
-    free = [name for name in known.values() if name not in names.values()]
+    taken = {plain_name(name) for name in names.values()}
+    free = [name for name in known.values() if plain_name(name) not in taken]
     nameless = [label for label in names if label not in named]
     if not free or not nameless:
         return []

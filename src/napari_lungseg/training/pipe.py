@@ -23,7 +23,7 @@ from ..findings import Finding
 from ..progress import Progress
 from ..volume import Geometry, LabelMap, Volume
 from .painted import Painted, Strokes
-from .rounds import PaintSettings, Preview, Ranking, Round, Update
+from .rounds import PaintSettings, Preview, Ranking, Remarks, Round, Update
 
 _FIRST = b"LSP1"
 _PREFIX = struct.Struct("<4sI")
@@ -42,6 +42,7 @@ _KINDS: Mapping[str, type[Any]] = {
         Preview,
         Progress,
         Ranking,
+        Remarks,
         Round,
         Strokes,
         Update,

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 import numpy as np
 
+from ..findings import Finding
 from ..segmentation.devices import DEVICES, PRECISIONS
 from ..settings import setting, validate
 from .painted import Strokes
@@ -89,6 +91,8 @@ class Round:
     pixels : known pixels learned from
     memory_mb : of the process that learns
     device : that it learns on
+    dices : label (0: background) → Dice, of the classes of which there is paint to judge by
+    held_out : whether that paint was held out, or learned from
     """
 
     number: int
@@ -100,6 +104,20 @@ class Round:
     pixels: int
     memory_mb: float
     device: str = ""
+    dices: Mapping[int, float] = field(default_factory=dict)
+    held_out: bool = True
+
+
+@dataclass(frozen=True)
+class Remarks:
+    """What there is to tell of the start and of the paint, as it is now; takes the place of what was told before.
+
+    Parameters
+    ----------
+    findings : all of them
+    """
+
+    findings: tuple[Finding, ...]
 
 
 @dataclass(frozen=True, eq=False)
@@ -111,12 +129,14 @@ class Preview:
     image, index : number of the image, and of the slice in its standard view
     labels : (y, x) uint8
     uncertainty : (y, x) uint8, 255 where it knows nothing
+    number : of the round whose weights these are
     """
 
     image: int
     index: int
     labels: np.ndarray
     uncertainty: np.ndarray
+    number: int = 0
 
 
 @dataclass(frozen=True, eq=False)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,7 +17,7 @@ from ..models.catalog import DEFAULT_MODELS, load_model
 from ..models.spec import ModelSpec, Preprocessing
 from ..models.weights import read_weights
 from ..segmentation.predict import check_compatible
-from ..volume import Volume, label_colour
+from ..volume import Volume, label_colour, plain_name
 from .augment import Augmentation
 from .recipe import Recipe, load_recipe, recipe_files
 
@@ -102,6 +102,7 @@ def _adapted(name: str, volume: Volume, spec: ModelSpec) -> Start:
             "from scratch."
         )
     findings = check_compatible(volume, model.spec)
+    spec = dataclasses.replace(spec, names=spelled_alike(spec.names, model.spec.names.values()))
     known = {text: label for label, text in model.spec.names.items()}
     rows = {label: known[text] for label, text in spec.names.items() if text in known}
     spec = dataclasses.replace(
@@ -115,6 +116,12 @@ def _adapted(name: str, volume: Volume, spec: ModelSpec) -> Start:
     network = build_network(spec, None)
     network.load_state_dict(_fitted(network, spec, read_weights(model.path), {0: 0, **rows}, name))
     return Start(network, spec, _changes(load_recipe("interactive"), spec), frozenset(rows), tuple(findings))
+
+
+def spelled_alike(names: Mapping[int, str], known: Iterable[str]) -> dict[int, str]:
+    """Label → name, where names of classes that are known are spelled as there: Right_Lung is right lung."""
+    spelling = {plain_name(text): text for text in known}
+    return {label: spelling.get(plain_name(text), text) for label, text in names.items()}
 
 
 def _fitted(

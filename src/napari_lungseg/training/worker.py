@@ -6,10 +6,12 @@ Orders come over its standard input and answers go over its standard output, as 
 order      content                                                      answer
 ========== ============================================================ =====================================
 ``begin``  training (its number), painted, start, folder, settings,     ``progress`` again and again, then
-           resume                                                       ``finished``, ``error`` or ``cancelled``
+           resume                                                       ``finished`` (model, or None where nothing was
+                                                                        learned), ``error`` or ``cancelled``
 ``update`` update (`Update`); with ``stop`` the training finishes       ``finished``
 ``pause``  nothing                                                      none, until ``resume``
 ``resume`` nothing                                                      ``progress``
+``look``   place (image, slice), once a training has finished           ``shown`` (preview, of the model kept)
 ``cancel`` nothing                                                      ``cancelled``
 ``quit``   nothing                                                      the process ends, whatever it is doing
 ========== ============================================================ =====================================
@@ -39,10 +41,11 @@ from ..errors import LungSegError, TrainingProcessError
 from ..progress import Progress
 from .painted import Strokes
 from .pipe import Message, Reading, Writing, read, write
-from .rounds import Update
+from .rounds import Preview, Update
 
 Steps: TypeAlias = "Generator[Progress, Update | None, Path]"
 Learn: TypeAlias = "Callable[..., Steps]"
+Show: TypeAlias = "Callable[[tuple[int, int]], Preview]"
 Inbox: TypeAlias = "SimpleQueue[Message | None]"
 
 _NICE = 10
@@ -121,10 +124,15 @@ def serve(orders: Reading, answers: Writing, load: Callable[[], Learn], gone: Ca
     Thread(target=_listen, args=(orders, inbox, gone), daemon=True, name="orders").start()
     learn = load()
     write(answers, Message("ready"))
+    show: Show | None = None
     while (order := inbox.get()) is not None:
         # What was meant for a training that has just ended comes to nothing.
         if order.kind == "begin":
-            _train(order.content, learn, inbox, partial(_answer, answers, order.content["training"]))
+            show = None  # what it holds in memory goes first
+            model = _train(order.content, learn, inbox, partial(_answer, answers, order.content["training"]))
+            show = None if model is None else _shows(order.content, model)
+        elif order.kind == "look" and show is not None:
+            _look(order.content, show, answers)
 
 
 def _listen(orders: Reading, inbox: Inbox, gone: Callable[[], object]) -> None:
@@ -142,8 +150,33 @@ def _answer(answers: Writing, training: int, kind: str, **content: Any) -> None:
     write(answers, Message(kind, {"training": training, **content}))
 
 
-def _train(order: Mapping[str, Any], learn: Learn, inbox: Inbox, answer: Callable[..., None]) -> None:
-    """One training, and how it ended."""
+def _shows(order: Mapping[str, Any], model: Path) -> Show:
+    """Previews of the model that a training kept; it is loaded when the first is wanted."""
+    kept: Any = None
+
+    def show(place: tuple[int, int]) -> Preview:
+        nonlocal kept
+        if kept is None:
+            from .kept import KeptModel
+
+            kept = KeptModel(order["painted"], model, order["settings"])
+        preview: Preview = kept.preview(place)
+        return preview
+
+    return show
+
+
+def _look(order: Mapping[str, Any], show: Show, answers: Writing) -> None:
+    try:
+        preview = show(order["place"])
+    except Exception:  # noqa: BLE001 (a preview less; the log says why)
+        traceback.print_exc()
+    else:
+        _answer(answers, order["training"], "shown", preview=preview)
+
+
+def _train(order: Mapping[str, Any], learn: Learn, inbox: Inbox, answer: Callable[..., None]) -> Path | None:
+    """One training, and how it ended; returns the model, where there is one."""
     try:
         steps = learn(
             order["painted"], order["start"], order["folder"], settings=order["settings"], resume=order["resume"]
@@ -157,7 +190,11 @@ def _train(order: Mapping[str, Any], learn: Learn, inbox: Inbox, answer: Callabl
         lines = "" if foreseen else traceback.format_exc()
         answer("error", foreseen=foreseen, error=type(error).__name__, text=str(error), traceback=lines)
     else:
-        answer("finished", model=model)
+        # Stopped before the first look at it, a network leaves nothing.
+        kept = model if model.is_file() else None
+        answer("finished", model=kept)
+        return kept
+    return None
 
 
 def _drive(steps: Steps, inbox: Inbox, answer: Callable[..., None]) -> Path:
