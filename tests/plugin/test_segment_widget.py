@@ -92,16 +92,6 @@ def test_a_second_run_replaces_its_own_result(
     assert list(model_viewer.layers)[1:] == [second] and second.name == "named by me" and second.data.max() == 2
 
 
-@pytest.mark.parametrize(
-    "edit",
-    [
-        lambda layer: layer.paint((2, 5, 5), 2),
-        lambda layer: layer.fill((2, 0, 0), 2),
-        lambda layer: setattr(layer, "data", layer.data.copy()),
-        lambda layer: layer.data_setitem((np.array([0]), np.array([0]), np.array([0])), 5),
-    ],
-    ids=["paint", "fill", "data", "data_setitem"],
-)
 def test_a_result_is_called_after_its_classes_and_replaces_only_its_like(model_viewer: Any) -> None:
     image = add_item(model_viewer, make_volume())
     request = Request(layer_facts(image), image.unique_id, "mine.safetensors")
@@ -116,6 +106,16 @@ def test_a_result_is_called_after_its_classes_and_replaces_only_its_like(model_v
     assert model_viewer.layers[-1].metadata[KEY][MADE_BY] == "mine.safetensors"
 
 
+@pytest.mark.parametrize(
+    "edit",
+    [
+        lambda layer: layer.paint((2, 5, 5), 2),
+        lambda layer: layer.fill((2, 0, 0), 2),
+        lambda layer: setattr(layer, "data", layer.data.copy()),
+        lambda layer: layer.data_setitem((np.array([0]), np.array([0]), np.array([0])), 5),
+    ],
+    ids=["paint", "fill", "data", "data_setitem"],
+)
 def test_a_result_that_a_hand_touched_is_kept(
     edit: Callable[[Any], None], make_widget: Callable[[], Any], model_viewer: Any, network: FakeNetwork, qtbot: Any
 ) -> None:

@@ -228,13 +228,14 @@ def test_a_correction_starts_from_the_model_that_made_the_result_and_keeps_earli
     assert names == {1: "heart", 2: "left lung", 3: "right lung"}, "one label has one name"
     assert np.array_equal(result.data == 3, before == 1) and amounts(trainer)["right lung"] == (0, 0)
 
-    paint(result, 1, 0, slice(5, 10), slice(4, 12))  # erased
+    erased = before[1] == 1
+    result.data_setitem((np.ones(erased.sum(), int), *np.nonzero(erased)), 0)
     paint(result, 2, 3, slice(0, 5), slice(0, 5))
     given = press_train(trainer, process, qtbot)
     (painted,) = given["painted"]
     assert given["start"] == str(model) and painted.complete == {5} and painted.edited_from is None
     known = painted.standard().known()
-    assert (known[2, 5:15, 5:15] == 1).all() and (known[2, :5, :5] == 3).all() and (known[1, 5:10, 4:12] == 0).all()
+    assert (known[2, 5:15, 5:15] == 1).all() and (known[2, :5, :5] == 3).all() and (known[1][erased] == 0).all()
     assert (known[2, 20:30, 5:15] == 0).all() and (known[5] == 0).all() and (known[0] == 255).all()
     assert (known[[1, 2, 3]] == 2).sum() == 0, "what nobody touched is unknown"
     process.updates.clear()
@@ -444,10 +445,9 @@ def test_what_a_preview_is_of_is_said_and_what_is_out_of_date_is_faint(
     assert process.calls[-1] == "look (0, 3)" and preview.opacity < full, "round 3 is not the one that is kept"
     process.tell_preview(0, 3, 2 * found, number=2)
     assert preview.opacity == full and (preview.data[3] == 2).all() and "kept (round 2)" in about.text()
-    count = len(process.calls)
     model_viewer.dims.set_current_step(0, 4)
     qtbot.wait(300)
-    assert len(process.calls) == count and preview.opacity == full, "looked at in round 2, too"
+    assert "look (0, 4)" not in process.calls and preview.opacity == full, "looked at in round 2, too"
     model_viewer.dims.set_current_step(0, 5)
     qtbot.waitUntil(lambda: process.calls[-1] == "look (0, 5)", timeout=5000)
 

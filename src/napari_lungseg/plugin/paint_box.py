@@ -172,7 +172,7 @@ class PaintBox(QGroupBox):
                 self.table.choose(image, pair.labels, taking_part=False)
         self.table.choose(image, layer)
         show_only(self.pairs, Pair(image, layer))
-        self.count()
+        self._name({}, {})  # classes of one layer are classes of all
         self._viewer.layers.selection.active = layer
         layer.brush_size = _BRUSH
         self.paint_with(next(iter(classes_of([Pair(image, layer)])[0]), 1))

@@ -233,6 +233,7 @@ class PaintedRun(QObject):
         names, colours = classes_of(plan.pairs)
         self.previews.begin(dict(images), names, colours)
         self.changed.emit()
+        self.previewed.emit()
         self.stepped.emit(Progress(0, 0, "Getting the images ready …"))
         self._rhythm = Rhythm()
         self._watch.start()

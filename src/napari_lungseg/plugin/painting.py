@@ -150,12 +150,11 @@ def _moves(names: Mapping[int, str], taken: Mapping[int, str], backgrounds: set[
     """Label → label: that of the same class where there is one, its own where that is free, or else a free one."""
     known = {plain_name(name): label for label, name in taken.items()}
     moves = {label: known[plain_name(name)] for label, name in names.items() if plain_name(name) in known}
-    used = {*taken, *backgrounds, *moves.values()}
+    used = {*taken, *backgrounds}
+    moves |= {label: label for label in names if label not in moves and label not in used}
     for label in names:
         if label not in moves:
-            free = (each for each in (label, *range(1, LARGEST_LABEL)) if each not in used)
-            moves[label] = next(free)
-            used.add(moves[label])
+            moves[label] = next(each for each in range(1, LARGEST_LABEL) if each not in used | {*moves.values()})
     return moves
 
 
