@@ -16,6 +16,8 @@ from ..volume import Geometry, Matrix, Triple, Volume
 # Below this the slant between slices is what rounded header values make of a straight stack.
 _STRAIGHT_DEGREES = 0.1
 _AIR_HU = -1000
+# What readers noticed, and what holds no more afterwards (slices that were missing still are).
+_NO_LONGER = ("gantry-tilt", "sheared", "uneven-spacing")
 # A shift this near to whole pixels is one, and changes no value.
 _WHOLE_PIXEL = 1e-4
 
@@ -55,7 +57,8 @@ def straightened(volume: Volume) -> Volume:
         array, geometry = _even(array, geometry)
         told.append(f"{count} uneven slices, interpolated to {geometry.shape[0]} of {geometry.spacing[0]:.3f} mm")
     finding = Finding("straightened", f"The slices were resampled to a straight and even grid: {'; '.join(told)}.")
-    return dataclasses.replace(volume, array=array, geometry=geometry, findings=(*volume.findings, finding))
+    kept = (known for known in volume.findings if known.code not in _NO_LONGER)
+    return dataclasses.replace(volume, array=array, geometry=geometry, findings=(*kept, finding))
 
 
 def _normal(direction: np.ndarray) -> np.ndarray:

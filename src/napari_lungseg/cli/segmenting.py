@@ -121,7 +121,7 @@ class _Job:
         labels = show.drained(iter_segment(straight, **self.options), name)
         if straight is volume:
             return labels
-        told = (*labels.findings, *straight.findings[len(volume.findings) :])
+        told = (*labels.findings, straight.findings[-1])
         return dataclasses.replace(resample_labels(labels, volume.geometry), findings=told)
 
     def _fail(self, path: Path, error: LungSegError) -> None:
