@@ -10,35 +10,9 @@ from ..io import suffix_of
 
 # Of lower-case words alone, which messages use themselves.
 _SHORTEST = 5
-_ORDINARY = frozenset(
-    (
-        "chest",
-        "damaged",
-        "files",
-        "folder",
-        "header",
-        "image",
-        "images",
-        "label",
-        "labels",
-        "lungs",
-        "model",
-        "pixels",
-        "scans",
-        "series",
-        "shape",
-        "shift",
-        "slice",
-        "slices",
-        "study",
-        "thing",
-        "value",
-        "values",
-        "volume",
-        "volumes",
-        "voxels",
-        "xray",
-    )
+_ORDINARY = re.compile(
+    "chest|damaged|files?|folder|header|images?|labels?|lungs|model|pixels|scans|series|shape|shift|slices?|study|thing|values?|"
+    "volumes?|voxels|xray"
 )
 
 
@@ -75,5 +49,5 @@ class Anonymous:
 def _may_name(word: str) -> bool:
     """Whether a file's or folder's name can be a patient's, rather than a word that stands in any message."""
     if word.isalpha() and word.islower():
-        return len(word) >= _SHORTEST and word not in _ORDINARY
+        return len(word) >= _SHORTEST and not _ORDINARY.fullmatch(word)
     return len(word) > 1
