@@ -200,6 +200,10 @@ def test_patterns_tables_and_folders(tmp_path: Path) -> None:
     assert [bool(item.problem) for item in found] == [False, False, True]
     with pytest.raises(ReadError, match="no column of paths"):
         inputs_in(write_text(tmp_path / "bad.csv", "a,b\n1,2\n"))
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(ReadError, match="nothing here"):
+        inputs_in(tmp_path / "empty")
+    assert [bool(item.problem) for item in inputs_in(tmp_path / "empty", tmp_path / "in" / "*.png")] == [True, False]
     with pytest.raises(ReadError, match="pattern"):
         inputs_in(tmp_path / "*.none")
 

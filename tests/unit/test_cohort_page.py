@@ -90,7 +90,7 @@ def test_finished_scans_that_a_new_filter_rejects_are_left_out(tmp_path: Path) -
 def test_a_killed_run_leaves_a_table_that_can_be_read(tmp_path: Path) -> None:
     made = results(tmp_path, [{}, {}])
     made.begin()
-    made.written = -1e9
+    made.next_tables = 0.0
     made.tick(running=1, workers=1)
     assert len(CohortFolder.open(made.folder.root).rows()) == 2
     made.end("stopped")

@@ -22,6 +22,7 @@ _HEADER = ("SeriesInstanceUID", "ConvolutionKernel", "SliceThickness")
 _IN_PARTS = (".mhd", ".nhdr")
 _MARKS = "*?["
 _MISSING = "There is no such file or folder; check the path in the table."
+_EMPTY = "There is nothing here that could be a scan."
 
 
 @dataclass(frozen=True)
@@ -73,15 +74,17 @@ def iter_inputs(paths: Sequence[str | Path], leave: Path) -> Generator[Progress,
     Raises
     ------
     ReadError
-        When a path does not exist, a table cannot be understood, or nothing at all is found.
+        When a path does not exist, a table cannot be understood, or there is nothing at all that can be opened.
     """
     found: list[Input] = []
     for path in paths:
         for group, columns in _entries(str(path)):
             inputs = yield from _inputs_of(group, leave.resolve())
+            inputs = inputs or [Input(tuple(group), problem=_EMPTY)]
             found += [replace(item, columns=columns) for item in inputs]
-    if not found:
-        raise ReadError("Nothing that could be a scan was found; name files, a folder, a pattern or a table of paths.")
+    if all(item.problem for item in found):
+        why = found[0].problem if found else "The table has no rows."
+        raise ReadError(f"{why} Name files, a folder, a pattern or a table of paths.")
     return found
 
 
