@@ -47,6 +47,13 @@ def test_mass_and_shares_by_hand():
     ml = math.prod(SPACING) / 1000
     assert row["mass"] == pytest.approx(ml * (0 + 0.049 + 0.05 + 0.1 + 0.4 + 0.75 + 0.9 + 1.05))
     assert [row[name] for name in ("laa950", "laa910", "laa856", "haa")] == [25, 37.5, 50, 25]
+    for thirds in (
+        ("lower", "middle", "upper"),
+        ("ventral", "central", "dorsal"),
+    ):  # equal parts, so their mean is the whole
+        assert [np.mean([row[f"{name}_{third}"] for third in thirds]) for name in ("laa950", "haa")] == pytest.approx(
+            [25, 25]
+        )
     aerated = [row[name] for name in ("hyperaerated", "well_aerated", "poorly_aerated", "non_aerated")]
     assert aerated == [37.5, 25, 12.5, 25]
     assert row["perc15"] == pytest.approx(-950.95)
