@@ -80,7 +80,7 @@ def thorax() -> np.ndarray:
 
 
 def volumes_of(paths: list[Path]) -> list[Volume]:
-    return [volume.load() for volume in read_dicom(paths)]
+    return [item.load() for item in read_dicom(paths) if isinstance(item, Volume)]
 
 
 def gdcm(path: Path) -> np.ndarray | None:
@@ -387,6 +387,10 @@ def _short(message: str, path: Path) -> str:
     """The reason alone, without anything that a library's next version may word anew."""
     if "no image (" in message:
         return message.split("no image (")[1].split(")")[0]
+    if "holds contours" in message:
+        return "contours without their scan"
+    if "damaged DICOM segmentation" in message:
+        return "a segmentation that describes other frames than it holds"
     for reason in ("cut off", "cannot be decoded", "damaged", "no DICOM"):
         if reason in message:
             return reason + ("; GDCM opens it" if gdcm(path) is not None else "")
