@@ -190,7 +190,7 @@ def lungmask(scans: Path, work: Path, arguments: argparse.Namespace) -> dict[str
     shell = []
     for path in files[: arguments.loop]:
         call = [
-            "lungmask",
+            Path(PYTHON).with_name("lungmask"),
             path,
             work / "theirs.nii.gz",
             "--modelpath",
