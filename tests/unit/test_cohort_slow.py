@@ -88,9 +88,9 @@ def test_memory_stays_flat_over_five_hundred_scans(tmp_path: Path) -> None:
     scans.mkdir()
     rng = np.random.default_rng(3)
     for number in range(500):
-        shape = (96, 96, int(rng.integers(10, 40)))
+        shape = (48, 48, int(rng.integers(6, 20)))
         voxels = rng.integers(-1000, 400, shape, dtype=np.int16)
-        nibabel.save(nibabel.Nifti1Image(voxels, np.diag([-3.0, -3.0, 8.0, 1.0])), scans / f"{number}.nii")
+        nibabel.save(nibabel.Nifti1Image(voxels, np.diag([-6.0, -6.0, 16.0, 1.0])), scans / f"{number}.nii")
     process = lungseg("cohort", scans, "-o", out, "--model", model, "--device", "cpu", "--workers", 1)
     held: list[tuple[int, int]] = []
     while process.poll() is None:
