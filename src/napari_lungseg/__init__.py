@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from .errors import LungSegError
     from .findings import Finding
     from .io import read, write
+    from .io.series_list import list_series
     from .models.catalog import list_models, load_model
     from .progress import Progress
     from .segmentation.predict import SegmentSettings, iter_segment, segment
@@ -49,6 +50,7 @@ _ORIGINS = {
     "histogram": "analysis.profile",
     "iter_segment": "segmentation.predict",
     "list_models": "models.catalog",
+    "list_series": "io.series_list",
     "load_model": "models.catalog",
     "measure": "analysis.measure",
     "profile": "analysis.profile",
@@ -80,6 +82,7 @@ __all__ = [
     "histogram",
     "iter_segment",
     "list_models",
+    "list_series",
     "load_model",
     "measure",
     "profile",

@@ -34,7 +34,9 @@ AsModality: TypeAlias = Annotated[
 ]
 OneSeries: TypeAlias = Annotated[
     str | None,
-    Parameter(help="Only this series of a path that holds several: its number, or its name in `lungseg info`."),
+    Parameter(
+        help="Only this series of a path that holds several: its number, its name, row-N of `lungseg series`, or largest-ct."
+    ),
 ]
 Out: TypeAlias = Annotated[Path, Parameter(name=("--out", "-o"))]
 _SETTINGS = Group("Settings", sort_key=2)
@@ -81,7 +83,7 @@ def segment(
     Parameters
     ----------
     path : Path
-        File or folder: DICOM, NIfTI, MetaImage, NRRD, PNG, JPEG, TIFF. Each series in a folder is a volume.
+        File, folder, ZIP file or DICOMDIR: DICOM, NIfTI, MetaImage, NRRD, PNG, JPEG, TIFF. Each series is a volume.
     paths : Path
         More of them.
     out : Path
@@ -135,13 +137,37 @@ def info(
     Parameters
     ----------
     path : Path
-        File or folder.
+        File, folder, ZIP file or DICOMDIR.
     paths : Path
         More of them.
     """
     from .informing import inform
 
     return inform((path, *paths), modality=modality, series=series, as_json=as_json)
+
+
+@app.command
+def series(
+    path: Path,
+    /,
+    *paths: Path,
+    keep_identifiers: Annotated[bool, Parameter(negative=())] = False,
+    as_json: Json = False,
+) -> int:
+    """List the DICOM series of folders and discs by their headers: thousands of files in seconds.
+
+    Parameters
+    ----------
+    path : Path
+        Folder, ZIP file or DICOMDIR.
+    paths : Path
+        More of them.
+    keep_identifiers : bool
+        Show patients' names and IDs instead of numbers.
+    """
+    from .listing import list_all
+
+    return list_all((path, *paths), identifiers=keep_identifiers, as_json=as_json)
 
 
 app.command(models.app)
@@ -277,10 +303,9 @@ def report(
     """
     from ..analysis.case_report import iter_case_report
     from ..analysis.pairs import read_labels
-    from ..io import read
-    from .series import only, pick
+    from .series import only, read_picked
 
-    volume: Any = only(pick(read(image, modality=modality, labels=False), series), image.name)
+    volume: Any = only(read_picked(image, series, modality=modality, labels=False), image.name)
     steps = iter_case_report(volume, read_labels(labels), out, name=name)
     show.line(str(show.drained(steps, image.name)))
     return 0

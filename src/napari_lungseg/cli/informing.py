@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import LungSegError
 from . import show
-from .series import pick
+from .series import read_picked
 
 if TYPE_CHECKING:
     from ..volume import LabelMap, Modality, Volume
@@ -21,12 +21,10 @@ _LEGEND = (
 
 def inform(paths: Sequence[Path], *, modality: Modality | None, series: str | None, as_json: bool) -> int:
     """Tell what each path holds and return the exit code: 2 when any cannot be read."""
-    from ..io import read
-
     records, failed = [], False
     for path in paths:
         try:
-            items = pick(read(path, modality=modality), series)
+            items = read_picked(path, series, modality=modality)
         except LungSegError as error:
             show.error_about(path, error)
             failed = True

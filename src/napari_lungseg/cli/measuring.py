@@ -41,13 +41,12 @@ def measure_one(
         When two tables are asked for, or the image cannot be measured.
     """
     from ..analysis.pairs import read_labels
-    from ..io import read
-    from .series import only, pick
+    from .series import only, read_picked
 
     wanted = [name for name, is_wanted in kinds.items() if is_wanted]
     if len(wanted) > 1:
         raise LungSegError(f"--{' and --'.join(wanted)} are tables of their own; ask for one at a time.")
-    volume = only(pick(read(image, modality=modality, labels=False), series), image.name)
+    volume = only(read_picked(image, series, modality=modality, labels=False), image.name)
     take = _KINDS.resolve(wanted[0] if wanted else "measure")
     table: Table = take(volume, read_labels(labels), settings=settings)
     return table

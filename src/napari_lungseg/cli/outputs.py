@@ -8,6 +8,8 @@ from pathlib import Path
 
 from ..errors import WriteError
 from ..io import WRITERS, suffix_of
+from ..io.archive import is_archive
+from ..io.dicomdir import is_dicomdir
 
 
 class Outputs:
@@ -89,5 +91,7 @@ def slug(name: str) -> str:
 
 def _stem(path: Path) -> str:
     resolved = path.resolve()
-    suffix = "" if resolved.is_dir() else suffix_of(resolved)
+    if is_dicomdir(resolved):
+        resolved = resolved.parent
+    suffix = "" if resolved.is_dir() else resolved.suffix if is_archive(resolved) else suffix_of(resolved)
     return resolved.name[: len(resolved.name) - len(suffix)] or "scan"

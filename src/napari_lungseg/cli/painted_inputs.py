@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from ..errors import LungSegError, ReadError, TrainingDataError
 from ..findings import Finding
 from ..training.rounds import PaintSettings
-from .series import only, pick
+from .series import only, read_picked
 
 if TYPE_CHECKING:
     from ..training.painted import Painted
@@ -154,17 +154,18 @@ def _untouched_of_each(options: Options, count: int) -> Sequence[Path | None]:
 
 
 def _images_in(path: Path, options: Options) -> list[Volume]:
-    from ..io import read
     from ..volume import Volume
 
-    volumes = [item for item in read(path, modality=options.modality) if isinstance(item, Volume)]
+    volumes = [
+        item for item in read_picked(path, options.series, modality=options.modality) if isinstance(item, Volume)
+    ]
     if not volumes:
         raise ReadError(f"{path.name} is a label map, not an image; name each image first and then its labels.")
     return volumes
 
 
 def _image(path: Path, options: Options) -> Volume:
-    return only(pick(_images_in(path, options), options.series), path.name)
+    return only(_images_in(path, options), path.name)
 
 
 def _worth_telling(labels: LabelMap) -> list[Finding]:
@@ -230,5 +231,5 @@ def _image_of(item: WorkItem, moved_to: Path | None, options: Options) -> tuple[
     same = [volume for volume in volumes if image_hash(volume) == item.image_hash]
     if same:
         return same[0], list(same[0].findings)
-    volume = only(pick(volumes, options.series), path.name)
+    volume = only(volumes, path.name)
     return volume, [*volume.findings, *check_image(item, volume)]

@@ -13,7 +13,7 @@ from ..io import suffix_of
 from ..volume import LabelMap, Volume
 from . import show
 from .outputs import Outputs
-from .series import pick
+from .series import read_picked
 
 if TYPE_CHECKING:
     from ..segmentation.predict import SegmentSettings
@@ -76,7 +76,7 @@ class _Job:
     def take(self, path: Path) -> None:
         """Segment every volume of one input; tell what failed and go on."""
         try:
-            volumes = pick(_volumes(path, self.modality), self.series)
+            volumes = _volumes(path, self.series, self.modality)
             targets = self.outputs.names_for(path, [v.name for v in volumes], [v.source for v in volumes])
         except LungSegError as error:
             self._fail(path, error)
@@ -160,10 +160,8 @@ def _overlays_nowhere(volume: Volume, target: Path) -> bool:
     return is_picture and target.suffix.lower() not in _PICTURES
 
 
-def _volumes(path: Path, modality: Modality | None) -> list[Volume]:
-    from ..io import read
-
-    items = read(path, modality=modality)
+def _volumes(path: Path, series: str | None, modality: Modality | None) -> list[Volume]:
+    items = read_picked(path, series, modality=modality)
     volumes = [item for item in items if isinstance(item, Volume)]
     if not volumes:
         raise ReadError("This is a label map, not an image; name the scan that it belongs to.")

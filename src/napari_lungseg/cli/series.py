@@ -1,17 +1,46 @@
-"""``--series``: one of the several volumes that a path may hold, by its number or its neutral name."""
+"""``--series``: one of the several volumes that a path may hold, by its number, its neutral name or its size."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from ..errors import ReadError
+from ..io import LARGEST_CT
 
 if TYPE_CHECKING:
-    from ..volume import LabelMap, Volume
+    from ..io.series_entry import SeriesEntry
+    from ..volume import LabelMap, Modality, Volume
 
     Item = TypeVar("Item", Volume, LabelMap, Volume | LabelMap)
+
+
+def read_picked(
+    path: Path, series: str | None, *, modality: Modality | None = None, labels: bool | None = None
+) -> list[Volume | LabelMap]:
+    """Read a path, or of one that holds several series only that which is meant.
+
+    Raises
+    ------
+    ReadError
+        When nothing can be read, or no series is meant.
+    """
+    from ..io import read
+    from ..io.discover import is_container
+    from ..io.series_list import iter_list_series
+    from . import show
+
+    if series is not None and is_container(path):
+        # Names of volumes say more than those of series where one is taken apart ("CT series 4 (2)"): they are tried below.
+        entries: list[SeriesEntry] = []
+        with suppress(ReadError):
+            entries = show.drained(iter_list_series(path), path.name).pick(series)
+        if entries:
+            return [item for each in entries for item in read(path, modality=modality, labels=labels, series=each)]
+    return pick(read(path, modality=modality, labels=labels), series)
 
 
 def pick(items: Sequence[Item], series: str | None) -> list[Item]:
@@ -20,7 +49,8 @@ def pick(items: Sequence[Item], series: str | None) -> list[Item]:
     Parameters
     ----------
     items : what the path holds
-    series : the series' number ("4"), or the name or the beginning of the name that `lungseg info` shows
+    series : the series' number ("4"), the name or the beginning of the name that `lungseg info` shows, or
+        "largest-ct"
 
     Raises
     ------
@@ -30,6 +60,8 @@ def pick(items: Sequence[Item], series: str | None) -> list[Item]:
     if series is None:
         return list(items)
     wanted = series.casefold().strip()
+    if wanted == LARGEST_CT and (scans := [item for item in items if getattr(item, "modality", "") == "ct"]):
+        return [max(scans, key=lambda item: item.geometry.shape[0])]
     for means in (_is_number, _is_name, _begins):
         found = [item for item in items if means(item.name.casefold(), wanted)]
         if found:

@@ -18,11 +18,14 @@ from ..registry import Table
 if TYPE_CHECKING:
     from ..volume import LabelMap, Modality, Volume
     from .dicom_source import Reference
+    from .series_entry import SeriesEntry
 
     Item: TypeAlias = Volume | LabelMap
 
-__all__ = ["READERS", "WRITERS", "read", "suffix_of", "write"]
+__all__ = ["LARGEST_CT", "READERS", "WRITERS", "read", "suffix_of", "write"]
 
+# The word for the CT series with the most slices, wherever one series is asked for.
+LARGEST_CT = "largest-ct"
 _DICOM = "napari_lungseg.io.dicom:read_dicom"
 _ITK = "napari_lungseg.io.itk:read_itk"
 _RASTER = "napari_lungseg.io.raster:read_raster"
@@ -84,17 +87,19 @@ def read(
     modality: Modality | None = None,
     labels: bool | None = None,
     reference: Reference | None = None,
+    series: str | SeriesEntry | None = None,
 ) -> list[Item]:
     """Read every scan and label map that a path holds.
 
     Parameters
     ----------
     path : a file; a folder (its DICOM series, searched through all subfolders; where it has none, the volumes and
-        pictures directly in it); or a list of files
+        pictures directly in it); a ZIP file of such, unpacked in memory; a disc's DICOMDIR; or a list of files
     modality : what the files are, where they do not say it themselves or say it wrongly
     labels : True opens files as label maps, False as images; None decides and says why in a finding
     reference : the scan that DICOM segmentations and structure sets belong to, as a path or as volumes; needed only where
         it is neither among the files nor in the same folder
+    series : only this DICOM series: an entry of `list_series`, or what `SeriesList.pick` understands ("largest-ct", "4")
 
     Returns
     -------
@@ -107,8 +112,16 @@ def read(
     ReadError
         When nothing can be read, with the reason.
     """
-    from .discover import files_of
+    if series is not None:
+        from .series_list import read_series
 
+        return read_series(path, series, modality=modality, labels=labels, reference=reference)
+    from .archive import is_archive
+    from .discover import files_of
+    from .unpacking import read_archive
+
+    if isinstance(path, str | Path) and is_archive(Path(path)):
+        return read_archive(Path(path), modality=modality, labels=labels, reference=reference)
     paths, findings = files_of(path)
     items: list[Item] = []
     for reader, members in _by_reader(paths).items():

@@ -32,7 +32,7 @@ _MOST_INFLATED, _USUAL_DEFLATE = 1 << 30, 50
 _DEFLATED = "1.2.840.10008.1.2.1.99"
 _PLAIN = ("1.2.840.10008.1.2", "1.2.840.10008.1.2.1")
 # They have pixels, but are not scans: segmentations (binary, label map) and dose grids.
-_NOT_SCANS = ("1.2.840.10008.5.1.4.1.1.66.4", "1.2.840.10008.5.1.4.1.1.66.7", "1.2.840.10008.5.1.4.1.1.481.2")
+NOT_SCANS = ("1.2.840.10008.5.1.4.1.1.66.4", "1.2.840.10008.5.1.4.1.1.66.7", "1.2.840.10008.5.1.4.1.1.481.2")
 
 
 class DamagedFileError(Exception):
@@ -202,12 +202,13 @@ def is_dicom(path: Path) -> bool:
     """
     try:
         with path.open("rb") as file:
-            return _starts_like_dicom(file.read(132))
+            return starts_like_dicom(file.read(132))
     except OSError:
         return False
 
 
-def _starts_like_dicom(head: bytes) -> bool:
+def starts_like_dicom(head: bytes) -> bool:
+    """Whether the first 132 bytes of a file are those of DICOM, with preamble or without."""
     if head[128:132] == b"DICM":
         return True
     if len(head) < 8:
@@ -242,7 +243,7 @@ def read_instance(path: Path, *, scans_only: bool = True) -> Instance | None:
     import pydicom
 
     with path.open("rb") as file:
-        if not _starts_like_dicom(file.read(132)):
+        if not starts_like_dicom(file.read(132)):
             return None
         file.seek(0)
         try:
@@ -286,7 +287,7 @@ def _refuse_other_objects(frame: Frame, scans_only: bool) -> None:
     known = str(getattr(uid, "name", uid)) if uid is not None else ""
     # A damaged identifier is its own name, and may hold anything, also the patient's.
     name = known.removesuffix(" Storage") if known and known != str(uid) else "object of unknown kind"
-    if scans_only and str(uid) in _NOT_SCANS:
+    if scans_only and str(uid) in NOT_SCANS:
         raise NotAScanError(name, str(uid))
     if min(frame.shape) < 1:
         if "Image" in name and "Directory" not in name:
