@@ -32,7 +32,9 @@ def thumbnail(entry: SeriesEntry, size: int = 96) -> np.ndarray:
     """
     middle = entry.files[len(entry.files) // 2]
     with entry.on_disk([middle]) as (files, _):
-        volume = read_dicom(files)[0]
+        volume = next((each for each in read_dicom(files) if isinstance(each, Volume)), None)
+        if volume is None:
+            raise ReadError("The series holds labels, no image.")
         standard, _ = volume.reoriented()
         picture = np.asarray(standard.array[len(standard.array) // 2])
     _, height, width = (
