@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from ..errors import ReadError
 from ..volume import Volume
 from .dicom import read_dicom
 from .series_entry import SeriesEntry
