@@ -443,9 +443,9 @@ def test_what_cannot_be_gone_on_with_is_told(tmp_path: Path) -> None:
 
 
 def test_a_checkpoint_holds_no_code(tmp_path: Path) -> None:
-    train_painted(
-        [painted()], str(save_tiny(tmp_path)), tmp_path / "run", settings=dataclasses.replace(QUICK, seconds=1)
-    )
+    steps = iter_learn([painted()], str(save_tiny(tmp_path)), tmp_path / "run", settings=QUICK)
+    rounds_of(steps, until=1)
+    stopped(steps)
     saved = torch.load(tmp_path / "run" / "checkpoint.pt", weights_only=True)
     assert saved["number"] >= 1
 

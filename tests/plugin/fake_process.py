@@ -30,6 +30,7 @@ class FakeProcess(QObject):
         self.calls: list[str] = []
         self.begun: list[dict[str, Any]] = []
         self.updates: list[Update] = []
+        self.can_look = True
 
     def start(self) -> None:
         self.calls.append("start")
@@ -47,7 +48,7 @@ class FakeProcess(QObject):
 
     def look(self, place: tuple[int, int]) -> bool:
         self.calls.append(f"look {place}")
-        return True
+        return self.can_look
 
     def pause(self) -> None:
         self.calls.append("pause")

@@ -450,6 +450,10 @@ def test_what_a_preview_is_of_is_said_and_what_is_out_of_date_is_faint(
     assert "look (0, 4)" not in process.calls and preview.opacity == full, "looked at in round 2, too"
     model_viewer.dims.set_current_step(0, 5)
     qtbot.waitUntil(lambda: process.calls[-1] == "look (0, 5)", timeout=5000)
+    assert "is looking" in about.text()
+    process.can_look = False
+    model_viewer.dims.set_current_step(0, 1)
+    qtbot.waitUntil(lambda: "Segment shows" in about.text(), timeout=5000)
 
 
 def test_previews_are_no_images_to_train_on(trainer: Any, process: FakeProcess, qtbot: Any) -> None:

@@ -97,6 +97,7 @@ class PaintedRun(QObject):
         self.findings: tuple[Finding, ...] = ()
         self.error: Exception | None = None
         self.model: Path | None = None
+        self._can_look = True
         self.is_running = self.is_paused = self.is_stopping = False
         self._job: Job | None = None
         self._watched: list[Watched] = []
@@ -134,8 +135,15 @@ class PaintedRun(QObject):
         if self.plan is None or not (self.is_running or self.rounds):
             return ""
         if not self.is_running:
-            missing = "" if self.model is None else "This slice: the model that is kept has not looked at it yet"
-            return missing if number != self.kept else f"This slice: the model that is kept (round {number})"
+            if number == self.kept:
+                return f"This slice: the model that is kept (round {number})"
+            # A process that did not answer Stop in time is gone.
+            waits = (
+                "the model that is kept is looking at it …"
+                if self._can_look
+                else "Segment shows what the kept model says"
+            )
+            return "" if self.model is None else f"This slice: {waits}"
         if number is None:
             return "This slice: the preview comes with the next round"
         newest = self.rounds[-1].number if self.rounds else 0
@@ -303,7 +311,8 @@ class PaintedRun(QObject):
         if self.is_running:
             self.process.update(Update(look=place))
         elif self.model is not None and self.previews.round_of(place) != self.kept:
-            self.process.look(place)
+            self._can_look = self.process.look(place)
+            self.previewed.emit()
 
     def _end(self) -> None:
         self.is_running = self.is_paused = self.is_stopping = False

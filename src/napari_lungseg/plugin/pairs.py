@@ -47,6 +47,7 @@ class PairsTable(QTableWidget):
         self.setShowGrid(False)
         # The end of a name says more than its middle: paint, lungs, [1].
         self.setTextElideMode(Qt.TextElideMode.ElideMiddle)
+        self.setWordWrap(False)
         self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         numbers, header = self.verticalHeader(), self.horizontalHeader()
         if numbers is not None and header is not None:
@@ -64,6 +65,8 @@ class PairsTable(QTableWidget):
             self.setRowCount(len(self._rows))
             for number, row in enumerate(self._rows):
                 self._show(number, *row)
+        # With one image all the room is for the names of layers.
+        self.setColumnHidden(_IMAGE, len({id(image) for image, _ in self._rows}) < 2)
         self._fit()
         self._settle()
 
