@@ -128,7 +128,7 @@ class CohortFolder:
             When the disk refuses.
         """
         content = str(record["input"])
-        self._make_private()
+        self.make_private()
         common = Path(os.path.commonpath([path.resolve().parent for path in files]))
         names = [path.resolve().relative_to(common).as_posix() for path in files]
         write_json(self.private / f"{content}.json", {"folder": str(common), "files": names})
@@ -143,7 +143,8 @@ class CohortFolder:
         """Take an input for unfinished."""
         self._record(content).unlink(missing_ok=True)
 
-    def _make_private(self) -> None:
+    def make_private(self) -> None:
+        """Make the folder that nobody else may look into."""
         self.private.mkdir(parents=True, exist_ok=True)
         self.private.chmod(0o700)
 
@@ -151,7 +152,7 @@ class CohortFolder:
         """Write the table that says which case comes from which path, with the user's columns."""
         from ..analysis.table import Table
 
-        self._make_private()
+        self.make_private()
         columns = tuple(dict.fromkeys(name for line in lines for name in line))
         Table(columns, tuple(tuple(line.get(name) for name in columns) for line in lines)).write(self.key)
 

@@ -21,6 +21,12 @@ KEYS: Mapping[str, str] = {
     "complete": "Shift-C",
     "next slice": "Shift-N",
     "worse": "Shift-W",
+    "accept": "Shift-Y",
+    "correct": "Shift-E",
+    "reject": "Shift-R",
+    "notes": "Shift-M",
+    "next case": "PageDown",
+    "previous case": "PageUp",
 }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Mapping
 from pathlib import Path
@@ -70,6 +71,15 @@ class TableModel(QAbstractTableModel):
             return side | Qt.AlignmentFlag.AlignVCenter
         return None
 
+    def change(self, row: int, name: str, value: Any) -> None:
+        """Put another value into a cell."""
+        rows = list(self.table.rows)
+        cells = zip(self.table.columns, rows[row], strict=True)
+        rows[row] = tuple(value if column == name else cell for column, cell in cells)
+        self.table = dataclasses.replace(self.table, rows=tuple(rows))
+        place = self.index(row, self._columns.index(name))
+        self.dataChanged.emit(place, place)
+
     def _value(self, row: int, name: str) -> Any:
         return self.table.rows[row][self.table.columns.index(name)] if name in self.table.columns else None
 
@@ -137,8 +147,16 @@ class TableView(QTableView):
 
     def choose(self, row: int) -> None:
         """What a click on a row of the table does."""
-        self.selectRow(self._sorted.mapFromSource(self._model.index(row, 0)).row())
+        self.mark(row)
         self.chosen.emit(row)
+
+    def mark(self, row: int) -> None:
+        """Select a row of the table, and go nowhere."""
+        self.selectRow(self._sorted.mapFromSource(self._model.index(row, 0)).row())
+
+    def change(self, row: int, name: str, value: Any) -> None:
+        """Put another value into a cell; the rows stay sorted as they are chosen to be."""
+        self._model.change(row, name, value)
 
     def copy_text(self) -> str:
         """Rows as they are sorted (of several selected, those), tab-separated, all digits; onto the clipboard, too."""
