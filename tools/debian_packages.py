@@ -12,7 +12,8 @@ import subprocess
 import sys
 
 # With these the full napari window ran under Xvfb on a bare Debian 12. What Qt's xcb plugin loads stands first.
-# DCMTK and GDCM write DICOM in every coding, for the conformance table; dicom3tools brings the validator `dciodvfy`.
+# DCMTK and GDCM write DICOM in every coding, for the conformance table; dicom3tools brings the validator `dciodvfy`;
+# Orthanc is the server that DICOMweb is tested against (the tests start one of their own, on free ports).
 PACKAGES = (
     "dcmtk",
     "dicom3tools",
@@ -31,6 +32,8 @@ PACKAGES = (
     "libxcb-shape0",
     "libxcb-xinerama0",
     "libxkbcommon-x11-0",
+    "orthanc",
+    "orthanc-dicomweb",
     "xauth",
     "xvfb",
 )

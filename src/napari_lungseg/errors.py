@@ -49,3 +49,7 @@ class DeviceError(LungSegError):
 
 class TrainingProcessError(LungSegError):
     """A training process that ended by itself, or a message to or from it that is broken."""
+
+
+class PacsError(LungSegError):
+    """A server that cannot be reached, refuses, or answers with something else than DICOMweb."""

@@ -10,7 +10,7 @@ from cyclopts import App, Group, Parameter
 from ..analysis.evaluation import EvaluateSettings
 from ..analysis.measure import MeasureSettings
 from ..segmentation.predict import SegmentSettings
-from . import models, painting, show, training
+from . import models, pacs, painting, show, training
 from .cohort import app as cohort
 from .data import data
 from .flags import flags_of, settings_from
@@ -311,6 +311,8 @@ def report(
     return 0
 
 
+app.command(pacs.fetch)
+app.command(pacs.store)
 app.command(data)
 app.command(cohort)
 data.command(training.prepare)

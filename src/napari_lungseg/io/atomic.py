@@ -62,3 +62,35 @@ def _sentence(target: Path, error: Exception) -> str:
     return (
         f"{target.name} could not be written ({reason}); nothing was changed. Choose another folder or free some space."
     )
+
+
+@contextmanager
+def replacing_folder(target: Path) -> Iterator[Path]:
+    """Fill the folder given, which lies beside the target; on success it becomes the target, else nothing is left.
+
+    Parameters
+    ----------
+    target : the folder to make; it may exist while it is empty
+
+    Raises
+    ------
+    WriteError
+        Where the target holds something already, or the disk refuses.
+    """
+    if target.exists() and not (target.is_dir() and not any(target.iterdir())):
+        raise WriteError(f"{target.name} holds something already; name a new folder.")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        folder = Path(tempfile.mkdtemp(prefix=".writing-", dir=target.parent))
+    except OSError as error:
+        raise WriteError(_sentence(target, error)) from error
+    try:
+        (folder / "new").mkdir()
+        yield folder / "new"
+        if target.exists():
+            target.rmdir()
+        (folder / "new").replace(target)
+    except OSError as error:
+        raise WriteError(_sentence(target, error)) from error
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 
 from ..findings import Finding
 from ..volume import Modality, Unit
@@ -113,10 +114,14 @@ def neutral_name(frame: Frame) -> str:
 
 
 def _is_neutral(description: str, frame: Frame) -> bool:
+    return is_neutral(description, (word for keyword in _IDENTIFYING for word in frame.words(keyword)))
+
+
+def is_neutral(description: str, identifying: Iterable[str]) -> bool:
+    """Whether a description looks like no date or identifier, and holds nothing of a person's names and identifiers."""
     if re.search(r"\d{5}|[\\/@^]|\d[-.]\d+[-.]\d", description):
         return False
-    told = " ".join(word for keyword in _IDENTIFYING for word in frame.words(keyword))
-    private = {part for part in re.split(r"[\W_]+", told.casefold()) if len(part) > 1}
+    private = {part for part in re.split(r"[\W_]+", " ".join(identifying).casefold()) if len(part) > 1}
     words = re.split(r"[\W_]+", description.casefold())
     inside = any(part in description.casefold() for part in private if len(part) > 3)
     return private.isdisjoint(words) and not inside
