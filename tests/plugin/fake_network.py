@@ -24,9 +24,10 @@ class FakeNetwork:
         self.finished = 0
         self.error: Exception | None = None
         self.value = 1
+        self.record: dict[str, Any] = {}
 
     def __call__(
-        self, volume: Volume, model: Any = None, *, device: str = "auto", settings: Any = None
+        self, volume: Volume, model: Any = None, *, device: str = "auto", settings: Any = None, uncertainty: Any = None
     ) -> Generator[Progress, None, LabelMap]:
         self.calls.append({"volume": volume, "model": model, "device": device, "settings": settings})
         self.started.set()
@@ -39,13 +40,15 @@ class FakeNetwork:
                 yield Progress(step + 1, self.steps, f"slice {step + 1}")
             array = np.zeros(volume.geometry.shape, np.uint8)
             array[:, 2:20, 3:9] = self.value
+            if uncertainty is not None:
+                uncertainty[:] = np.where(array > 0, 50, 0)
             self.finished += 1
             return LabelMap(
                 array,
                 volume.geometry,
                 names={1: "right lung", 2: "left lung"},
                 findings=(Finding("small-lung", "The left lung is small."),),
-                record={"model": "fake", "device": "cpu", "seconds": 0.1},
+                record={"model": "fake", "device": "cpu", "seconds": 0.1, **self.record},
             )
         finally:
             self.closed.set()

@@ -441,3 +441,21 @@ def test_errors_of_ours_never_show_a_traceback(lungseg, ct_file, tmp_path, monke
     done = lungseg("segment", ct_file, "-o", tmp_path / "out")
     assert done.code == 2
     assert done.err.strip().splitlines() == [f"lungseg: {ct_file}: First line. second line"]
+
+
+def test_the_confidence_is_told_and_the_uncertainty_written_beside(lungseg, ct_file, tmp_path):
+    told = lungseg("segment", ct_file, "-o", tmp_path / "out", "--uncertainty").out
+    assert "good; predicted Dice 0.96 (0.94 to 0.98 in 90% of cases)" in told
+    (labels,) = (tmp_path / "out").glob("*-labels.nii.gz")
+    beside = labels.with_name(labels.name.replace("-labels", "-uncertainty"))
+    (entropy,), (written,) = read(beside, modality="ct"), read(labels, labels=True)
+    assert entropy.geometry.shape == written.geometry.shape
+    assert np.array_equal(np.asarray(entropy.array) == 50, np.asarray(written.array) > 0)
+    plain = lungseg("segment", ct_file, "-o", tmp_path / "new.nii.gz", "--json")
+    (record,) = json.loads(plain.out)
+    assert record["confidence"]["light"] == "green" and record["confidence"]["predicted_dice"] == 0.96
+    assert "uncertainty" not in record
+    assert lungseg("segment", ct_file, "-o", tmp_path / "out2", "--uncertainty", "--json").code == 0
+    (tmp_path / "out2" / labels.name).unlink()
+    again = lungseg("segment", ct_file, "-o", tmp_path / "out2", "--uncertainty")
+    assert again.code == 2 and "--overwrite" in again.err

@@ -106,7 +106,7 @@ def test_the_light_and_its_reason(predicted: Prediction | None, findings: list[F
 def test_of_several_radiographs_the_worst_counts() -> None:
     found = judge([Prediction(0.96, 0.9, 0.98), Prediction(0.91, 0.8, 0.97), None], [])
     assert (found.predicted_dice, found.low, found.high) == (0.91, 0.8, 0.97)
-    assert str(found).startswith("good; predicted Dice 0.91 (0.80 to 0.97 in 90% of cases).")
+    assert str(found) == "good; predicted Dice 0.91 (0.80 to 0.97 in 90% of cases)"
 
 
 def test_it_travels_in_the_record_of_the_labels() -> None:

@@ -16,7 +16,9 @@ from napari_lungseg.errors import DeviceError, IncompatibleModelError, LungSegEr
 from napari_lungseg.models.catalog import Model
 from napari_lungseg.models.spec import ModelSpec, Preprocessing
 from napari_lungseg.progress import drain
+from napari_lungseg.segmentation.confidence import confidence_of
 from napari_lungseg.segmentation.devices import resolve_device, resolve_precision
+from napari_lungseg.segmentation.evidence import looked_at
 from napari_lungseg.segmentation.predict import SegmentSettings, mirror_order
 from napari_lungseg.volume import FRONTAL, LUNG_NAMES
 
@@ -211,3 +213,50 @@ def test_devices_that_are_not_there_are_refused() -> None:
         resolve_device("abacus")
     with pytest.raises(DeviceError, match="float16"):
         resolve_precision("float16", torch.device("cpu"))
+
+
+class Torn(torch.nn.Module):
+    """Sure of the background, wholly undecided where it is dark."""
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        light = (images > 0.3).float() * 50
+        return torch.cat([light, torch.zeros_like(light), torch.zeros_like(light)], 1)
+
+
+class StandInTorn(Model):
+    """A model whose network cannot decide."""
+
+    def network(self, device: torch.device | str = "cpu") -> torch.nn.Module:
+        return Torn().to(device)
+
+
+@pytest.mark.parametrize(("perm", "signs"), [((0, 1, 2), (1, 1, 1)), ((2, 0, 1), (-1, 1, -1)), ((1, 2, 0), (1, -1, 1))])
+def test_uncertainty_is_high_where_the_network_is_torn(
+    perm: tuple[int, ...], signs: tuple[int, ...], tmp_path: Path
+) -> None:
+    volume, _ = oriented(perm, signs)
+    entropy = np.memmap(tmp_path / "entropy", np.uint8, "w+", shape=volume.geometry.shape)
+    segment(volume, StandInTorn(SPEC, Path("torn.safetensors")), settings=PLAIN, device="cpu", uncertainty=entropy)
+    dark = np.asarray(volume.array) < 0
+    assert np.median(entropy[dark]) == 100 and np.median(entropy[~dark]) == 0
+    assert np.corrcoef(entropy.ravel(), dark.ravel())[0, 1] > 0.85
+
+
+def test_a_stack_is_looked_at_again_in_a_dozen_slices_and_frames_one_by_one() -> None:
+    assert looked_at(100, each=False).sum() == 12 and looked_at(5, each=False).all() and looked_at(100, each=True).all()
+    assert np.diff(np.flatnonzero(looked_at(100, each=False))).max() <= 9
+
+
+def test_views_agree_on_what_does_not_depend_on_them() -> None:
+    """`Halves` names by the half of the picture, so that its mirror image agrees only if right and left change names."""
+    volume, _ = oriented((0, 1, 2), (1, 1, 1))
+    quality = segment(volume, HALVES, settings=PLAIN, device="cpu").record["quality"][0]
+    assert quality["mirrored"] > 0.99 and quality["lighter"] > 0.9 and 0.8 < quality["turned"] < 1
+    without = segment(volume, HALVES, settings=replace(PLAIN, look_again=False), device="cpu").record
+    assert "mirrored" not in without["quality"][0] and without["confidence"]["predicted_dice"] is None
+
+
+def test_a_model_without_a_calibration_predicts_nothing() -> None:
+    volume, _ = oriented((0, 1, 2), (1, 1, 1))
+    said = confidence_of(segment(volume, HALVES, settings=PLAIN, device="cpu"))
+    assert said is not None and said.predicted_dice is None and said.light in ("grey", "amber")

@@ -72,6 +72,7 @@ def segment(
     reference: Path | None = None,
     hu_offset: float | Literal["auto"] | None = None,
     straighten: Annotated[bool, Parameter(negative=())] = False,
+    uncertainty: Annotated[bool, Parameter(negative=())] = False,
     overwrite: Annotated[bool, Parameter(negative=())] = False,
     report: Annotated[bool, Parameter(negative=())] = False,
     yes: Annotated[bool, Parameter(name=("--yes", "-y"), negative=())] = False,
@@ -100,6 +101,8 @@ def segment(
         For CT without Hounsfield units: what to add to its values, e.g. -1024; auto finds it.
     straighten : bool
         Segment CT slices of a tilted gantry or at uneven distances on a straight and even grid, and bring labels back.
+    uncertainty : bool
+        Write a map of where the network was torn, too: entropy of its soft-max, per cent of the largest there can be.
     overwrite : bool
         Replace labels that are there already. Inputs are never replaced.
     report : bool
@@ -123,6 +126,7 @@ def segment(
         model=model,
         device=device,
         settings=settings_from(settings, SegmentSettings),
+        uncertainty=uncertainty,
         report=report,
         yes=yes,
     )

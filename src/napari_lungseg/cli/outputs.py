@@ -67,6 +67,15 @@ class Outputs:
             self._check(target, {Path(source).resolve() for source in sources if source})
         return targets
 
+    def beside(self, target: Path, word: str) -> Path:
+        """Path of another file about the same volume: its labels' name with a word more, checked like that."""
+        suffix = suffix_of(target, WRITERS)
+        path = target.with_name(
+            f"{target.name[: len(target.name) - len(suffix)].removesuffix('-labels')}-{word}{suffix}"
+        )
+        self._check(path, set())
+        return path
+
     def _unique(self, stem: str) -> Path:
         number, target = 1, self._out / f"{stem}-labels{self._suffix}"
         while target in self._taken:

@@ -42,13 +42,14 @@ def segment_all(
     device: str,
     settings: SegmentSettings,
     report: bool = False,
+    uncertainty: bool = False,
     yes: bool = False,
 ) -> int:
     """Segment every volume in ``paths`` and return the exit code: 2 when any of them failed."""
     _check(model, device, settings.precision, yes=yes)
     outputs = Outputs(paths, out, suffix, overwrite)
     options = {"model": model, "device": device, "settings": settings}
-    job = _Job(outputs, modality, series, reference, hu_offset, straighten, as_json, options, report)
+    job = _Job(outputs, modality, series, reference, hu_offset, straighten, as_json, options, report, uncertainty)
     for path in paths:
         job.take(path)
     if as_json:
@@ -69,6 +70,7 @@ class _Job:
     as_json: bool
     options: dict[str, Any]
     report: bool = False
+    uncertainty: bool = False
     records: list[dict[str, Any]] = field(default_factory=list)
     failed: int = 0
     flat_files: int = 0
@@ -92,10 +94,14 @@ class _Job:
 
         _check_source(volume, target, self.reference)
         volume = _in_hounsfield(volume, self.hu_offset).load()
-        labels = self._labels(volume, path.name)
+        beside = self.outputs.beside(target, "uncertainty") if self.uncertainty else None
+        labels, entropy = self._labels(volume, path.name)
         write(labels, target, reference=self.reference)
         self.flat_files += _overlays_nowhere(volume, target)
         record = _record(path, target, volume, labels)
+        if beside and entropy is not None:
+            write(entropy, beside)
+            record["uncertainty"] = str(beside)
         self.records.append(record)
         if not self.as_json:
             _tell(record, volume, labels)
@@ -111,18 +117,27 @@ class _Job:
             show.line(f"  {page}")
         return page
 
-    def _labels(self, volume: Volume, name: str) -> LabelMap:
-        """Labels on the volume's own grid, though they may have been found on a straightened one."""
+    def _labels(self, volume: Volume, name: str) -> tuple[LabelMap, Volume | None]:
+        """Labels on the volume's own grid, though they may have been found on a straightened one.
+
+        The uncertainty, where it is wanted, stays on the grid that was segmented.
+        """
+        import numpy as np
+
         from ..analysis.resample import resample_labels
         from ..analysis.straighten import straightened
         from ..segmentation.predict import iter_segment
 
         straight = straightened(volume) if self.straighten else volume
-        labels = show.drained(iter_segment(straight, **self.options), name)
+        entropy, options = None, dict(self.options)
+        if self.uncertainty:
+            options["uncertainty"] = np.zeros(straight.geometry.shape, np.uint8)
+            entropy = Volume(options["uncertainty"], straight.geometry, volume.modality, "a.u.", name="uncertainty")
+        labels = show.drained(iter_segment(straight, **options), name)
         if straight is volume:
-            return labels
+            return labels, entropy
         told = (*labels.findings, straight.findings[-1])
-        return dataclasses.replace(resample_labels(labels, volume.geometry), findings=told)
+        return dataclasses.replace(resample_labels(labels, volume.geometry), findings=told), entropy
 
     def _fail(self, path: Path, error: LungSegError) -> None:
         self.failed += 1
@@ -183,16 +198,22 @@ def _record(path: Path, target: Path, volume: Volume, labels: LabelMap) -> dict[
         "path": volume.source or str(path),
         "output": str(target),
         "record": dict(labels.record),
+        "confidence": labels.record.get("confidence"),
         "labels": measure(volume, labels).records(),
         "findings": show.finding_records((*volume.findings, *labels.findings)),
     }
 
 
 def _tell(record: dict[str, Any], volume: Volume, labels: LabelMap) -> None:
+    from ..segmentation.confidence import confidence_of
+
     made = record["record"]
     by = f"{made.get('model', 'model')} on {made.get('device', 'cpu')} in {made.get('seconds', 0):.1f} s"
     sizes = [f"{row['name']} {_size(row, volume)}" for row in record["labels"] if row["label"]]
     show.line(f"{record['output']}: {volume.name}, {', '.join(sizes)} ({by})")
+    confidence = confidence_of(labels)
+    if confidence is not None:
+        show.line(f"  {confidence}" + (f". {confidence.reason}" if confidence.light == "grey" else ""))
     show.findings((*volume.findings, *labels.findings))
 
 

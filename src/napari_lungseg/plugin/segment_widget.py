@@ -32,6 +32,7 @@ from ..errors import LungSegError
 from ..findings import Finding
 from ..models.catalog import entries, load_model
 from ..progress import Progress
+from ..segmentation.confidence import confidence_of
 from ..segmentation.devices import DEVICES
 from ..segmentation.predict import SegmentSettings
 from ..volume import LabelMap, Modality
@@ -46,6 +47,8 @@ from .run_folders import title_of
 from .segmenting import Request
 from .shortcuts import KEYS, Shortcuts
 from .tools import ViewTools
+from .traffic_light import TrafficLight
+from .uncertainty import uncertainty_box
 from .warm import Warmer
 from .window import letters_of
 
@@ -123,6 +126,7 @@ class SegmentWidget(QScrollArea):
             settings=self.form.settings,
             modality=self.modality,
             index=self._index(layer) if self._one_slice.isChecked() and layer.ndim == 3 else None,
+            uncertainty=self._unsure.isChecked(),
         )
 
     def _index(self, layer: napari.layers.Image) -> int:
@@ -177,14 +181,17 @@ class SegmentWidget(QScrollArea):
         self._bar.setValue(step.done)
         self._message.setText(step.message)
 
-    def _finished(self, request: Request, labels: LabelMap, layer: napari.layers.Labels) -> None:
-        segmenting.show_result(self.viewer, layer)
+    def _finished(
+        self, request: Request, labels: LabelMap, layer: napari.layers.Labels, unsure: napari.layers.Image | None
+    ) -> None:
+        segmenting.show_result(self.viewer, layer, unsure)
         self.result = layer
         seconds = perf_counter() - self._started
         device = labels.record.get("device", "")
         self._time.setText(f"Took {seconds:.1f} s" + (f" on {device}" if device else ""))
         known = request.facts.stored.get("findings", ())
         self._show_findings((*known, *labels.findings))
+        self.light.tell(confidence_of(labels))
         if labels.findings:
             show_warning("\n".join(finding.message for finding in labels.findings))
 
@@ -204,6 +211,7 @@ class SegmentWidget(QScrollArea):
         self._findings.clear()
         self._findings.addItems([finding.message for finding in findings])
         self._findings.setVisible(bool(findings))
+        self.light.tell(None)
 
     # Building
 
@@ -223,7 +231,8 @@ class SegmentWidget(QScrollArea):
         self._findings.setMaximumHeight(110)
         self._findings.setToolTip("What was noticed in this scan or its result")
         self._findings.setVisible(False)
-        for widget in (self._bar, self._message, self._time, self._findings):
+        self.light = TrafficLight()
+        for widget in (self._bar, self._message, self._time, self.light, self._findings):
             layout.addWidget(widget)
         self.tools = ViewTools(self.viewer)
         layout.addWidget(self.tools)
@@ -257,12 +266,13 @@ class SegmentWidget(QScrollArea):
         self._kind.setToolTip("What the image is, where it does not say it itself or says it wrongly")
         self._device.addItems(list(DEVICES))
         self._device.setToolTip("auto takes the graphics card where there is one")
-        self._one_slice = QCheckBox("only the slice on screen")
+        self._one_slice, self._unsure = QCheckBox("only the slice on screen"), uncertainty_box()
         form = QFormLayout()
         rows = (("Image", self._images), ("Model", models), ("Kind", self._kind), ("Device", self._device))
         for label, row in rows:
             form.addRow(label, row)
-        form.addRow("", self._one_slice)
+        for box in (self._one_slice, self._unsure):
+            form.addRow("", box)
         return form
 
     def _build_buttons(self) -> QHBoxLayout:

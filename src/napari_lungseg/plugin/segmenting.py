@@ -8,7 +8,7 @@ from typing import Any
 from weakref import ref
 
 import numpy as np
-from napari.layers import Labels, Layer
+from napari.layers import Image, Labels, Layer
 
 from ..progress import Progress
 from ..volume import Geometry, LabelMap, Modality, Volume
@@ -16,6 +16,7 @@ from .appearance import called
 from .fetching import fetch_steps
 from .layers import KEY, LayerFacts, labels_to_layer, layer_to_volume
 from .painting import MADE_BY, UNTOUCHED
+from .uncertainty import show_uncertainty, uncertainty_layer
 from .warm import load_torch
 
 
@@ -33,6 +34,7 @@ class Request:
     modality : overrides what the layer says
     index : of the only slice to segment, along the layer's first axis; None for all
     fetch : whether weights that are not on this computer may be fetched
+    uncertainty : whether to make a layer of the network's entropy
     """
 
     facts: LayerFacts
@@ -43,6 +45,7 @@ class Request:
     modality: Modality | None = None
     index: int | None = None
     fetch: bool = False
+    uncertainty: bool = False
 
     @property
     def target(self) -> tuple[str, str]:
@@ -50,8 +53,13 @@ class Request:
         return str(self.image_id), "stack" if self.index is None else "slice"
 
 
-def segment_steps(request: Request) -> Generator[Progress, None, tuple[LabelMap, Labels]]:
-    """Segment what was asked for; the same generator as on the command line runs inside. Returns labels and their layer."""
+def segment_steps(request: Request) -> Generator[Progress, None, tuple[LabelMap, Labels, Image | None]]:
+    """Segment what was asked for; the same generator as on the command line runs inside.
+
+    Returns
+    -------
+    Labels, their layer, and the layer of the uncertainty where it was asked for
+    """
     yield Progress(0, 0, "Loading PyTorch (the first time takes some seconds) …")
     from ..segmentation.predict import iter_segment
 
@@ -61,11 +69,14 @@ def segment_steps(request: Request) -> Generator[Progress, None, tuple[LabelMap,
     yield Progress(0, 0, "Reading the image …")
     volume = layer_to_volume(request.facts, request.modality)
     part = volume if request.index is None else one_slice(volume, request.index)
-    labels = yield from iter_segment(part, request.model, device=request.device, settings=request.settings)
+    entropy = np.zeros(volume.geometry.shape, np.uint8) if request.uncertainty else None
+    options = {} if entropy is None else {"uncertainty": part_of(entropy, volume, request.index)}
+    labels = yield from iter_segment(part, request.model, device=request.device, settings=request.settings, **options)
     if request.index is not None:
         labels = spread(labels, volume, request.index)
     # Here rather than in the window's thread: making a layer takes napari longer than adding it.
-    return labels, result_layer(request, labels)
+    doubt = None if entropy is None else uncertainty_layer(request.facts, request.image_id, volume, entropy)
+    return labels, result_layer(request, labels), doubt
 
 
 def one_slice(volume: Volume, index: int) -> Volume:
@@ -78,6 +89,14 @@ def one_slice(volume: Volume, index: int) -> Volume:
         slice_positions=None,
     )
     return dataclasses.replace(standard, array=standard.array[index : index + 1], geometry=geometry)
+
+
+def part_of(array: np.ndarray, volume: Volume, index: int | None) -> np.ndarray:
+    """What `one_slice` is of the volume, of an array on its grid: a view."""
+    if index is None:
+        return array
+    part: np.ndarray = volume.geometry.reorientation().apply(array)[index : index + 1]
+    return part
 
 
 def spread(labels: LabelMap, volume: Volume, index: int) -> LabelMap:
@@ -112,11 +131,13 @@ def result_layer(request: Request, labels: LabelMap) -> Labels:
     return layer
 
 
-def show_result(viewer: Any, layer: Labels) -> None:
-    """Add a result to the viewer.
+def show_result(viewer: Any, layer: Labels, unsure: Image | None = None) -> None:
+    """Add a result to the viewer, above its uncertainty where there is one.
 
     An earlier result of the same image is replaced, unless a hand has touched it; no other layer is changed.
     """
+    if unsure is not None:
+        show_uncertainty(viewer, unsure)
     stored = layer.metadata[KEY]
     earlier = untouched_result(viewer, stored["result_of"], stored["names"])
     if earlier is None:

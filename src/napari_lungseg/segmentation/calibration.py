@@ -85,8 +85,11 @@ class Calibration:
     def of(cls, spec: ModelSpec) -> Calibration | None:
         """A model's own, or None where its record has none."""
         record = spec.training.get("quality", {}).get("calibration")
-        if not record:
-            return None
+        return cls.from_record(record) if record else None
+
+    @classmethod
+    def from_record(cls, record: Mapping[str, Any]) -> Calibration:
+        """What `as_record` wrote."""
         return cls(**{**record, "terms": tuple(Term(**term) for term in record["terms"])})
 
     def as_record(self) -> dict[str, Any]:

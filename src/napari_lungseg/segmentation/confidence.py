@@ -41,11 +41,16 @@ class Confidence:
     high: float | None = None
     level: float | None = None
 
-    def __str__(self) -> str:
-        if self.predicted_dice is None:
-            return f"{WORDS[self.light]}; predicted Dice unknown. {self.reason}"
+    @property
+    def figure(self) -> str:
+        """The predicted Dice in words."""
+        if self.predicted_dice is None or self.level is None:
+            return "predicted Dice unknown"
         interval = f"{self.low:.2f} to {self.high:.2f} in {self.level:.0%} of cases"
-        return f"{WORDS[self.light]}; predicted Dice {self.predicted_dice:.2f} ({interval}). {self.reason}"
+        return f"predicted Dice {self.predicted_dice:.2f} ({interval})"
+
+    def __str__(self) -> str:
+        return f"{WORDS[self.light]}; {self.figure}"
 
     def as_record(self) -> dict[str, Any]:
         """JSON-ready."""
