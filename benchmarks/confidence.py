@@ -18,6 +18,7 @@ import argparse
 import json
 import sys
 from collections.abc import Iterable
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -75,10 +76,7 @@ def table_of(terms: tuple[Term, ...], rows: list[dict[str, Any]]) -> Calibration
     knots = np.unique(np.round(np.quantile(doubts, np.linspace(0, 1, KNOTS)), 4))
     # Between knots the steps of the isotonic fit are averaged.
     edges = np.concatenate([[-np.inf], (knots[1:] + knots[:-1]) / 2, [np.inf]])
-    means = [
-        falling[(doubts[order] >= low) & (doubts[order] <= high)].mean()
-        for low, high in zip(edges, edges[1:], strict=False)
-    ]
+    means = [falling[(doubts[order] >= low) & (doubts[order] <= high)].mean() for low, high in pairwise(edges)]
     values = np.minimum.accumulate(np.round(means, 4)).tolist()
     return Calibration(terms, tuple(knots.tolist()), tuple(values), tuple(values), tuple(values), LEVEL, 0.0)
 
@@ -161,6 +159,11 @@ def scores(predicted: np.ndarray, true: np.ndarray, sound: np.ndarray) -> str:
     )
 
 
+def _by_ct(row: dict[str, Any]) -> bool:
+    """Whether the CT model made the labels: a wrong model is judged by what it says of itself."""
+    return row["kind"] == "ct-model" or (row["dataset"] == "ct" and row["kind"] != "xray-model")
+
+
 def predicted_of(rows: list[dict[str, Any]], calibrations: list[Calibration]) -> np.ndarray:
     """(n, 3) predicted Dice, low and high of each row, by the calibration of its model; see `calibration.predictions`."""
     found = []
@@ -168,10 +171,9 @@ def predicted_of(rows: list[dict[str, Any]], calibrations: list[Calibration]) ->
         if row["right"] + row["left"] == 0:
             found.append((0.0, 0.0, 1.0))
             continue
-        # A wrong model is judged by what that model says of itself.
-        ct = row["kind"] == "ct-model" or (row["dataset"] == "ct" and row["kind"] != "xray-model")
-        prediction = calibrations[int(ct) % len(calibrations)].predict(row)
-        assert prediction is not None
+        prediction = calibrations[int(_by_ct(row)) % len(calibrations)].predict(row)
+        if prediction is None:
+            sys.exit(f"{row['case']} lacks a sign: it was segmented without looking again.")
         found.append((prediction.dice, prediction.low, prediction.high))
     return np.array(found)
 
@@ -182,7 +184,7 @@ def judge(arguments: argparse.Namespace) -> None:
     calibrations = [Calibration.from_record(json.loads(path.read_text())) for path in arguments.calibration]
     predicted = predicted_of(rows, calibrations)
     true, sound = (np.array(each) for each in ([r["dice"] for r in rows], [r["kind"] == "none" for r in rows]))
-    ct = np.array([row["dataset"] == "ct" for row in rows])
+    ct = np.array([_by_ct(row) for row in rows])
     flag = np.array([calibrations[int(c) % len(calibrations)].flag_below for c in ct])
     groups = {"all": np.ones(len(rows), bool), "X-ray": ~ct, "CT": ct, "sound": sound, "damaged": ~sound}
     groups |= {"sound X-ray": sound & ~ct, "sound CT": sound & ct}

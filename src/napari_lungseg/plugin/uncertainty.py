@@ -40,8 +40,11 @@ def uncertainty_layer(facts: LayerFacts, image_id: Any, volume: Volume, entropy:
 
 
 def show_uncertainty(viewer: Any, layer: Image) -> None:
-    """Add it; the one of an earlier run on the same image goes."""
-    for earlier in [each for each in viewer.layers if isinstance(each, Image) and each.name == layer.name]:
-        if earlier.metadata.get(KEY, {}).get(ROLE) == layer.metadata[KEY][ROLE]:
+    """Add it, in the place of the one of an earlier run on the same image."""
+    owner = layer.metadata[KEY][ROLE]
+    for index, earlier in enumerate(viewer.layers):
+        if earlier.name == layer.name and earlier.metadata.get(KEY, {}).get(ROLE) == owner:
             viewer.layers.remove(earlier)
+            viewer.layers.insert(index, layer)
+            return
     viewer.add_layer(layer)

@@ -32,7 +32,6 @@ class LungStatistics:
     changed : share of the labelled pixels that tidying up took away or added
     hollow : largest share of a lung's convex hull, in its widest slice, that it does not fill
     uneven : how far apart the lungs' upper and lower ends lie, as a share of their height
-    contrast : median outside the labels over that within, as a share of the range of the image's values
     width_mm, height_mm : of the box that holds both lungs; NaN where no spacing is known or one end is not shown
     """
 
@@ -48,7 +47,6 @@ class LungStatistics:
     changed: float = 0.0
     hollow: float = 0.0
     uneven: float = 0.0
-    contrast: float = float("nan")
     width_mm: float = float("nan")
     height_mm: float = float("nan")
 
@@ -120,7 +118,6 @@ def _measure(
         changed=_changed(labels, evidence.pixels),
         hollow=max(_hollow(labels, label, profile) for label, profile in zip(classes, profiles, strict=True)),
         uneven=_uneven(labels, classes),
-        contrast=_contrast(labels, view, part),
         width_mm=extent[0],
         height_mm=extent[1],
     )
@@ -171,16 +168,6 @@ def _extent_mm(labels: np.ndarray, view: Volume) -> tuple[float, float]:
         seen = np.flatnonzero(labels.any(axis=tuple(other for other in range(3) if other != axis)))
         sizes.append(float(seen[-1] - seen[0] + 1) * view.geometry.spacing[axis])
     return sizes[0], sizes[1]
-
-
-def _contrast(labels: np.ndarray, view: Volume, part: slice) -> float:
-    """See `LungStatistics`; from every fourth pixel a side."""
-    thin = (slice(None, None, max(1, len(labels) // 40)), slice(None, None, 4), slice(None, None, 4))
-    values, chosen = np.asarray(view.array[part][thin], np.float32), labels[thin] > 0
-    if not chosen.any() or chosen.all():
-        return 0.0
-    low, high = np.percentile(values, (5, 95))
-    return float((np.median(values[~chosen]) - np.median(values[chosen])) / max(high - low, 1e-6))
 
 
 def _profile(labels: np.ndarray, label: int) -> np.ndarray:
