@@ -189,8 +189,7 @@ class SegmentWidget(QScrollArea):
         seconds = perf_counter() - self._started
         device = labels.record.get("device", "")
         self._time.setText(f"Took {seconds:.1f} s" + (f" on {device}" if device else ""))
-        known = request.facts.stored.get("findings", ())
-        self._show_findings((*known, *labels.findings))
+        self._show_findings((*request.facts.stored.get("findings", ()), *labels.findings))
         self.light.tell(confidence_of(labels))
         if labels.findings:
             show_warning("\n".join(finding.message for finding in labels.findings))
