@@ -32,6 +32,13 @@ Json: TypeAlias = Annotated[bool, Parameter(name="--json", negative=(), help="Pr
 AsModality: TypeAlias = Annotated[
     Modality | None, Parameter(help="What the images are, where the file does not say it or says it wrongly.")
 ]
+Uncertainty: TypeAlias = Annotated[
+    bool,
+    Parameter(
+        negative=(),
+        help="Write a map of where the network was torn, too: entropy of its soft-max, per cent of the largest there can be.",
+    ),
+]
 OneSeries: TypeAlias = Annotated[
     str | None,
     Parameter(
@@ -72,7 +79,7 @@ def segment(
     reference: Path | None = None,
     hu_offset: float | Literal["auto"] | None = None,
     straighten: Annotated[bool, Parameter(negative=())] = False,
-    uncertainty: Annotated[bool, Parameter(negative=())] = False,
+    uncertainty: Uncertainty = False,
     overwrite: Annotated[bool, Parameter(negative=())] = False,
     report: Annotated[bool, Parameter(negative=())] = False,
     yes: Annotated[bool, Parameter(name=("--yes", "-y"), negative=())] = False,
@@ -101,8 +108,6 @@ def segment(
         For CT without Hounsfield units: what to add to its values, e.g. -1024; auto finds it.
     straighten : bool
         Segment CT slices of a tilted gantry or at uneven distances on a straight and even grid, and bring labels back.
-    uncertainty : bool
-        Write a map of where the network was torn, too: entropy of its soft-max, per cent of the largest there can be.
     overwrite : bool
         Replace labels that are there already. Inputs are never replaced.
     report : bool

@@ -270,8 +270,8 @@ class SegmentWidget(QScrollArea):
         rows = (("Image", self._images), ("Model", models), ("Kind", self._kind), ("Device", self._device))
         for label, row in rows:
             form.addRow(label, row)
-        for box in (self._one_slice, self._unsure):
-            form.addRow("", box)
+        for check in (self._one_slice, self._unsure):
+            form.addRow("", check)
         return form
 
     def _build_buttons(self) -> QHBoxLayout:
