@@ -11,6 +11,7 @@ from ..analysis.evaluation import EvaluateSettings
 from ..analysis.measure import MeasureSettings
 from ..segmentation.predict import SegmentSettings
 from . import models, pacs, painting, show, training
+from .anonymising import anonymise
 from .cohort import app as cohort
 from .data import data
 from .flags import flags_of, settings_from
@@ -322,6 +323,7 @@ def report(
 
 app.command(pacs.fetch)
 app.command(pacs.store)
+app.command(anonymise)
 app.command(data)
 app.command(cohort)
 data.command(training.prepare)

@@ -121,7 +121,12 @@ def is_neutral(description: str, identifying: Iterable[str]) -> bool:
     """Whether a description looks like no date or identifier, and holds nothing of a person's names and identifiers."""
     if re.search(r"\d{5}|[\\/@^]|\d[-.]\d+[-.]\d", description):
         return False
+    return not tells_of(description, identifying)
+
+
+def tells_of(text: str, identifying: Iterable[str]) -> bool:
+    """Whether a text holds any part of a person's names and identifiers."""
     private = {part for part in re.split(r"[\W_]+", " ".join(identifying).casefold()) if len(part) > 1}
-    words = re.split(r"[\W_]+", description.casefold())
-    inside = any(part in description.casefold() for part in private if len(part) > 3)
-    return private.isdisjoint(words) and not inside
+    words = re.split(r"[\W_]+", text.casefold())
+    inside = any(part in text.casefold() for part in private if len(part) > 3)
+    return inside or not private.isdisjoint(words)
