@@ -154,10 +154,10 @@ def _label(image: Any, patient: str) -> None:
     image.file_meta, image.preamble = meta, b"\0" * 128
 
 
-def _syntax(image: Any) -> str:
+def _syntax(image: Any) -> Any:
     from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
-    return str(ImplicitVRLittleEndian if image.original_encoding[0] else ExplicitVRLittleEndian)
+    return ImplicitVRLittleEndian if image.original_encoding[0] else ExplicitVRLittleEndian
 
 
 def _may_be_burned_in(image: Any) -> bool:
