@@ -18,7 +18,10 @@ import numpy as np
 from napari.layers import Labels
 from qtpy.QtCore import QEventLoop, QTimer
 
+from napari_lungseg import write
 from napari_lungseg.analysis.case_report import write_case_report
+from napari_lungseg.cohort.case import Task
+from napari_lungseg.cohort.run import run_cohort
 from napari_lungseg.phantom import thorax_ct, thorax_xray
 from napari_lungseg.plugin.opening import add_item
 from napari_lungseg.training.rounds import PaintSettings
@@ -91,6 +94,7 @@ def main() -> None:
         picture_comparing()
         picture_measuring()
         picture_report(Path(folder))
+        picture_reviewing(cohort_of_phantoms(Path(folder)))
 
 
 def picture_training() -> None:
@@ -172,6 +176,33 @@ def picture_report(folder: Path) -> None:
     subprocess.run([*command, f"--screenshot={folder / 'report.png'}", page.as_uri()], check=True)
     small = Image.open(folder / "report.png").convert("RGB")
     small.resize((600, 600 * small.height // small.width)).quantize(128).save(HERE / "report.png", optimize=True)
+
+
+def cohort_of_phantoms(folder: Path) -> Path:
+    """The results of a small cohort: healthy and ill lungs, and a file that was cut short."""
+    scans = folder / "scans"
+    for seed in range(3):
+        ill = {"effusion": 0.45, "consolidation": 0.4} if seed == 1 else {}
+        write(thorax_ct((48, 128, 144), seed=seed, **ill)[0], scans / f"ct{seed}.nii.gz")
+    whole = (scans / "ct0.nii.gz").read_bytes()
+    (scans / "cut.nii.gz").write_bytes(whole[: len(whole) // 3])
+    run_cohort([scans], Task(folder / "out"))
+    return folder / "out"
+
+
+def picture_reviewing(out: Path) -> None:
+    """``review.png``: the second case, for the first could not be read."""
+    viewer = napari.Viewer()
+    viewer.window.resize(1400, 860)
+    _, widget = viewer.window.add_plugin_dock_widget("napari-lungseg", "Cohort review")
+    widget.open(out)
+    widget.next_case()
+    while widget.box.is_running or widget.shown is None:
+        wait(50)
+    viewer.reset_view()
+    wait(6000)  # until the notifications are gone
+    viewer.screenshot(str(HERE / "review.png"), canvas_only=False, flash=False)
+    viewer.close()
 
 
 def picture_segmenting() -> None:

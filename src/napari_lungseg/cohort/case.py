@@ -41,13 +41,13 @@ class Task:
     Parameters
     ----------
     root : folder of the results
-    key : hash of model and settings; results that bear it need not be made again
+    key : hash of model and settings, set by `run_cohort`; results that bear it need not be made again
     model, device, modality, hu_offset, segment : as for `lungseg segment`
     cohort : which scans, and whether those that failed are tried again
     """
 
     root: Path
-    key: str
+    key: str = ""
     model: str | None = None
     device: str = "auto"
     modality: Modality | None = None

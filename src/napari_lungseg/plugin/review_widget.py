@@ -24,7 +24,7 @@ from .shortcuts import KEYS, Shortcuts
 from .table_view import TableView
 
 _VERDICT = "verdict"
-_COLUMNS = ("name", _VERDICT, STATE, QUALITY, DOUBTED, "modality", CASE)
+_COLUMNS = ("name", _VERDICT, QUALITY, DOUBTED, STATE, "modality", CASE)
 
 
 class ReviewWidget(QWidget):

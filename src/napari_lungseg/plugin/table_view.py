@@ -8,7 +8,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from qtpy.QtCore import QAbstractTableModel, QModelIndex, QSortFilterProxyModel, Qt, Signal  # type: ignore[attr-defined]
+from qtpy.QtCore import (  # type: ignore[attr-defined]
+    QAbstractTableModel,
+    QItemSelectionModel,
+    QModelIndex,
+    QSortFilterProxyModel,
+    Qt,
+    Signal,
+)
 from qtpy.QtGui import QColor, QGuiApplication, QKeyEvent, QKeySequence, QPixmap
 from qtpy.QtWidgets import QAbstractItemView, QFileDialog, QTableView, QWidget
 
@@ -151,8 +158,11 @@ class TableView(QTableView):
         self.chosen.emit(row)
 
     def mark(self, row: int) -> None:
-        """Select a row of the table, and go nowhere."""
-        self.selectRow(self._sorted.mapFromSource(self._model.index(row, 0)).row())
+        """Select this row of the table alone, whatever keys are held, and go nowhere."""
+        model, flags = self.selectionModel(), QItemSelectionModel.SelectionFlag
+        if model is not None:
+            place = self._sorted.mapFromSource(self._model.index(row, 0))
+            model.setCurrentIndex(place, flags.ClearAndSelect | flags.Rows)
 
     def change(self, row: int, name: str, value: Any) -> None:
         """Put another value into a cell; the rows stay sorted as they are chosen to be."""
