@@ -1,4 +1,4 @@
-"""Time and memory to measure a CT of 300 × 512 × 512 with both lungs labelled: every column of `measure`.
+"""Time and memory to measure a CT of 300 × 512 × 512 with both lungs labelled, and to compare two label maps of it.
 
     python benchmarks/measuring.py [--slices 300] [--size 512] [--float] [--erode 0] [--rounds 5]
 
@@ -10,14 +10,19 @@ the process's resident set while it measures, at its highest, as a multiple of t
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import statistics
 import threading
 import time
+from collections.abc import Callable
 
 import numpy as np
 import psutil
 
+from napari_lungseg.analysis.comparing import compare_slices
 from napari_lungseg.analysis.measure import MeasureSettings, measure
+from napari_lungseg.analysis.metrics import evaluate
+from napari_lungseg.analysis.profile import histogram, profile
 from napari_lungseg.phantom import thorax_ct
 from napari_lungseg.volume import LUNG_NAMES, Geometry, LabelMap, Volume
 
@@ -64,6 +69,18 @@ class Growth:
         return self._highest - self._first
 
 
+def tasks(volume: Volume, labels: LabelMap, settings: MeasureSettings) -> dict[str, Callable[[], object]]:
+    """Everything that is measured or compared, by name; the other label map is moved by two voxels a slice."""
+    moved = dataclasses.replace(labels, array=np.roll(labels.array, 2, axis=2))
+    return {
+        "measure": lambda: measure(volume, labels, settings=settings),
+        "profile": lambda: profile(volume, labels, settings=settings),
+        "histogram": lambda: histogram(volume, labels, settings=settings),
+        "evaluate": lambda: evaluate(moved, labels),
+        "compare_slices": lambda: compare_slices(moved, labels),
+    }
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--slices", type=int, default=300)
@@ -74,20 +91,21 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     args = parser.parse_args()
     volume, labels = enlarged(args.slices, args.size, args.floating, args.full)
-    settings = MeasureSettings(erode_mm=args.erode)
-    walls, processors, peaks = [], [], []
-    for _ in range(args.rounds):
-        with Growth() as growth:
-            wall, processor = time.perf_counter(), time.process_time()
-            table = measure(volume, labels, settings=settings)
-            walls.append(time.perf_counter() - wall)
-            processors.append(time.process_time() - processor)
-        peaks.append(growth.bytes / volume.array.nbytes)
     share = np.count_nonzero(labels.array) / labels.array.size
-    print(f"{volume.array.dtype} {volume.geometry.shape}, {100 * share:.0f} % labelled, {len(table.columns)} columns")
-    print(f"seconds: median {statistics.median(walls):.2f}, longest {max(walls):.2f}")
-    print(f"processor seconds: median {statistics.median(processors):.2f}")
-    print(f"memory: {max(peaks):.2f} × the volume at most")
+    print(f"{volume.array.dtype} {volume.geometry.shape}, {100 * share:.0f} % labelled")
+    for name, task in tasks(volume, labels, MeasureSettings(erode_mm=args.erode)).items():
+        walls, processors, peaks = [], [], []
+        for _ in range(args.rounds):
+            with Growth() as growth:
+                wall, processor = time.perf_counter(), time.process_time()
+                task()
+                walls.append(time.perf_counter() - wall)
+                processors.append(time.process_time() - processor)
+            peaks.append(growth.bytes / volume.array.nbytes)
+        print(
+            f"{name}: median {statistics.median(walls):.2f} s, longest {max(walls):.2f} s, "
+            f"processor {statistics.median(processors):.2f} s, memory {max(peaks):.2f} × the volume at most"
+        )
 
 
 if __name__ == "__main__":

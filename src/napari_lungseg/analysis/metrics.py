@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -96,22 +95,30 @@ class Comparison:
     @cached_property
     def distances(self) -> tuple[np.ndarray, np.ndarray]:
         """From the predicted surface to the reference and back; infinite where the other is empty."""
-        from scipy.spatial import cKDTree
-
         predicted, reference = (self._surface(mask) for mask in (self.predicted, self.reference))
         if len(predicted) == 0 or len(reference) == 0:
             return np.full(len(predicted), np.inf), np.full(len(reference), np.inf)
-        return cKDTree(reference).query(predicted)[0], cKDTree(predicted).query(reference)[0]
+        return _nearest(predicted, reference), _nearest(reference, predicted)
 
     def _surface(self, mask: np.ndarray) -> np.ndarray:
         """(n, 3) positions of the voxels on a mask's surface."""
-        padded = np.pad(mask, 1)
         inner = mask.copy()
         for axis in (1, 2) if self.is_flat else (0, 1, 2):
-            for step in (-1, 1):
-                inner &= np.roll(padded, step, axis)[1:-1, 1:-1, 1:-1]
+            along, found = np.moveaxis(inner, axis, 0), np.moveaxis(mask, axis, 0)
+            along[1:] &= found[:-1]
+            along[:-1] &= found[1:]
+            along[[0, -1]] = False
         index = np.argwhere(mask & ~inner) + self.offset
         return positions_of(index, self.geometry)
+
+
+def _nearest(points: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """(n,) distance from each of (n, 3) points to the nearest of the others."""
+    from scipy.spatial import cKDTree
+
+    # A tree that is not balanced is built in half the time, and found no slower in the points of a surface.
+    tree = cKDTree(others, balanced_tree=False, compact_nodes=False)
+    return np.asarray(tree.query(points, workers=-1)[0])
 
 
 def positions_of(index: np.ndarray, geometry: Geometry) -> np.ndarray:
@@ -262,26 +269,38 @@ def evaluate(predicted: LabelMap, reference: LabelMap, *, tolerance: float = NSD
     chosen = {name: metric for name, metric in chosen.items() if metric.applies(flat=flat)}
     maps = [np.asarray(item.array) for item in (predicted, reference)]
 
+    boxes: dict[int, tuple[slice, ...]] = {}
+
     def subject(cut: slice, grid: Geometry, label: int | None) -> Comparison:
-        return _crop(region_of(maps[0][cut], label), region_of(maps[1][cut], label), grid, tolerance)
+        frame = cut.start or 0
+        if frame not in boxes:  # lungs fill a part of a scan; what is empty need not be looked at for every label
+            boxes[frame] = _box(*(array[cut] for array in maps))
+        predicted, reference = (region_of(array[cut][boxes[frame]], label) for array in maps)
+        return _crop(predicted, reference, grid, tolerance, boxes[frame])
 
     return tabulate(geometry, names, labels_of(names, *maps), chosen, subject)
 
 
-def _crop(predicted: np.ndarray, reference: np.ndarray, geometry: Geometry, tolerance: float) -> Comparison:
-    either = predicted | reference
-    cut = [slice(0, 0)] * 3
-    if either.any():
-        cut = list(_bounds(either))
-    box = (cut[0], cut[1], cut[2])
-    offset = (box[0].start, box[1].start, box[2].start)
-    return Comparison(predicted[box], reference[box], geometry, offset, tolerance)
+def _crop(
+    predicted: np.ndarray, reference: np.ndarray, geometry: Geometry, tolerance: float, within: tuple[slice, ...]
+) -> Comparison:
+    """Compare two masks, themselves a part of the grid, where either holds anything."""
+    box = _box(predicted, reference)
+    first = [outer.start + inner.start for outer, inner in zip(within, box, strict=True)]
+    return Comparison(predicted[box], reference[box], geometry, (first[0], first[1], first[2]), tolerance)
 
 
-def _bounds(mask: np.ndarray) -> Iterator[slice]:
-    for axis in range(3):
-        used = np.flatnonzero(mask.any(axis=tuple(other for other in range(3) if other != axis)))
-        yield slice(int(used[0]), int(used[-1]) + 1)
+def _box(one: np.ndarray, other: np.ndarray) -> tuple[slice, ...]:
+    """Where either of two arrays is not zero; looked at slice by slice, so that no third is made."""
+    used = [np.zeros(size, bool) for size in one.shape]
+    for z, (first, second) in enumerate(zip(one, other, strict=True)):
+        rows = first.any(axis=1) | second.any(axis=1)
+        used[0][z] = rows.any()
+        if used[0][z]:
+            used[1] |= rows
+            used[2] |= first.any(axis=0) | second.any(axis=0)
+    ends = [np.flatnonzero(axis) for axis in used]
+    return tuple(slice(int(found[0]), int(found[-1]) + 1) if found.size else slice(0, 0) for found in ends)
 
 
 def common_grid(predicted: LabelMap, reference: LabelMap) -> Geometry:
