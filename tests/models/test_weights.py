@@ -53,7 +53,7 @@ def test_a_failed_write_leaves_nothing(tmp_path: Path, monkeypatch: pytest.Monke
 
     monkeypatch.setattr("safetensors.torch.save_file", fail)
     with pytest.raises(WriteError, match="No space"):
-        save_tiny(tmp_path)
+        save_model(tmp_path / "tiny.safetensors", TINY, {"w": torch.zeros(1)})
     assert list(tmp_path.iterdir()) == []
 
 

@@ -8,6 +8,7 @@ import sys
 
 _OPEN_WIDGET = """
 import sys
+from qtpy.QtCore import QEvent
 from qtpy.QtWidgets import QApplication
 application = QApplication([])
 from napari.components import ViewerModel
@@ -19,6 +20,10 @@ application.processEvents()
 import napari_lungseg.plugin.contributions
 heavy = {"torch", "torchvision", "segmentation_models_pytorch", "SimpleITK", "highdicom"}
 print("heavy:", *heavy & set(sys.modules))
+for widget in widgets:  # as napari does; Qt may crash over widgets that Python takes apart at its end
+    widget.deleteLater()
+del widget, widgets
+application.sendPostedEvents(None, QEvent.Type.DeferredDelete.value)
 """
 
 

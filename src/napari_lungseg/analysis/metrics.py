@@ -107,7 +107,7 @@ class Comparison:
             along, found = np.moveaxis(inner, axis, 0), np.moveaxis(mask, axis, 0)
             along[1:] &= found[:-1]
             along[:-1] &= found[1:]
-            along[[0, -1]] = False
+            along[:1], along[-1:] = False, False
         index = np.argwhere(mask & ~inner) + self.offset
         return positions_of(index, self.geometry)
 
