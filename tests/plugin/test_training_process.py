@@ -414,21 +414,18 @@ def test_the_window_stays_alive_while_80_mb_are_sent(bench: Bench, turned: bool)
     total = int(painted.volume.array.sum(dtype=np.int64)) + int(painted.labels.array.sum())
     bench.process.start()
     bench.until(lambda: bench.process.is_ready)
-    began = time.thread_time()
-    painted.labels.array.copy()  # what is sent is copied once, so that it stays as it was; some machines are slow at that
-    copied = 1000 * (time.thread_time() - began)
     clock = Clock()
     bench.begin("describing", painted)
     bench.until_ended()
     assert bench.heard.of("progress")[-1].done == total
-    assert clock.turns > 20 and clock.longest < 100 + 2 * copied
+    assert clock.turns > 50 and clock.longest < 100
 
 
 def test_the_window_stays_alive_while_pictures_pour_in(bench: Bench) -> None:
     bench.begun("previewing")
     clock, count = Clock(), len(bench.heard)
     bench.until(lambda: len(bench.heard) > count + 50)
-    assert clock.turns > 20 and clock.longest < 100
+    assert clock.turns > 50 and clock.longest < 100
     [preview] = [step.payload for step in bench.heard.of("progress") if step.done == 5]
     assert isinstance(preview, Preview) and preview.labels.shape == (1024, 1024) and (preview.labels == 5).all()
 

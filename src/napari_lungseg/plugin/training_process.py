@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from qtpy.QtCore import QCoreApplication, QObject, QProcess, QTimer, Signal  # type: ignore[attr-defined]
 
 from .. import errors
@@ -339,8 +340,16 @@ def _written(file: Path) -> int:
 
 
 def _with_own_labels(painted: Painted) -> Painted:
-    """Labels that a brush no longer reaches."""
-    return dataclasses.replace(painted, labels=dataclasses.replace(painted.labels, array=painted.labels.array.copy()))
+    """Labels that a brush no longer reaches.
+
+    Most slices are empty, and memory that is only zeros costs nothing; a copy of all would hold the window up.
+    """
+    labels = np.asarray(painted.labels.array)
+    own = np.zeros(labels.shape, labels.dtype)
+    for z, part in enumerate(labels):
+        if part.any():
+            own[z] = part
+    return dataclasses.replace(painted, labels=dataclasses.replace(painted.labels, array=own))
 
 
 def _raised(content: Mapping[str, Any]) -> Exception:
