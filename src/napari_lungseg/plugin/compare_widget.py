@@ -9,15 +9,12 @@ from typing import Any
 import napari.layers
 import napari.viewer
 from napari.utils.notifications import show_info
-from qtpy.QtCore import QEvent, Qt
 from qtpy.QtWidgets import (
     QFormLayout,
     QHBoxLayout,
     QLabel,
     QPushButton,
-    QScrollArea,
     QVBoxLayout,
-    QWidget,
 )
 
 from ..analysis.comparing import LabelComparison, iter_compare, worst_slices
@@ -28,6 +25,7 @@ from ..errors import LungSegError
 from ..progress import Progress
 from .appearance import colours_of
 from .canvas import Plot
+from .docked import DockedWidget
 from .form import SettingsForm
 from .grids import labels_beside
 from .job_box import JobBox
@@ -46,7 +44,7 @@ _OPACITY = 0.8
 _CHANGED = "The labels have changed since; compare again."
 
 
-class CompareWidget(QScrollArea):
+class CompareWidget(DockedWidget):
     """Compare two Labels layers: metrics, a curve over the slices, a layer of the disagreement.
 
     Parameters
@@ -61,12 +59,10 @@ class CompareWidget(QScrollArea):
         self.disagreement: napari.layers.Labels | None = None
         self._compared: tuple[Any, Any] | None = None
         self._rank = -1  # of the slice that `next_worse` went to last
-        self._closed = False
         self._build()
         self._choose_two()
         self.viewer.dims.events.point.connect(self._mark)
         self.viewer.layers.events.inserted.connect(self._choose_two)
-        self.destroyed.connect(lambda: self.close_down())
         self.shortcuts = Shortcuts(self.viewer, {"worse": self.next_worse})
 
     # Running
@@ -170,8 +166,7 @@ class CompareWidget(QScrollArea):
     # Building
 
     def _build(self) -> None:
-        inner = QWidget()
-        layout = QVBoxLayout(inner)
+        layout = QVBoxLayout()
         self.predicted = LayerChoice(self.viewer, is_comparable)
         self.reference = LayerChoice(self.viewer, is_comparable)
         self.form = SettingsForm(EvaluateSettings, without=("worst", "seed"))
@@ -196,10 +191,7 @@ class CompareWidget(QScrollArea):
             layout.addWidget(widget)
         layout.addLayout(self._build_ends())
         layout.addStretch()
-        self.setWidget(inner)
-        self.setWidgetResizable(True)
-        self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
-        self.setMinimumWidth(400)
+        self.show_content(layout, 400)
 
     def _build_ends(self) -> QHBoxLayout:
         self.worse_button = QPushButton("Worst slice")
@@ -239,17 +231,8 @@ class CompareWidget(QScrollArea):
 
     # Leaving
 
-    def changeEvent(self, event: QEvent | None) -> None:  # noqa: N802 (Qt's name)
-        """Let go when napari takes the widget out of its window."""
-        super().changeEvent(event)
-        if event is not None and event.type() == QEvent.Type.ParentChange and self.parent() is None:
-            self.close_down()
-
-    def close_down(self) -> None:
-        """Let go of the viewer: stop the run and call nothing back. Touches no Qt object, which may be gone already."""
-        if self._closed:
-            return
-        self._closed = True
+    def let_go(self) -> None:
+        """Stop the run and call nothing back."""
         self.box.close_down()
         self._unwatch()
         self.shortcuts.remove()

@@ -9,14 +9,14 @@ from typing import Any
 
 import napari.layers
 import napari.viewer
-from qtpy.QtCore import QEvent, Qt
-from qtpy.QtWidgets import QFileDialog, QFormLayout, QHBoxLayout, QPushButton, QScrollArea, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QFileDialog, QFormLayout, QHBoxLayout, QPushButton, QVBoxLayout
 
 from ..analysis.case_curves import CaseCurves, draw_histogram, draw_profile
 from ..errors import LungSegError
 from .appearance import colours_of
 from .canvas import Plot
 from .compare_widget import is_comparable
+from .docked import DockedWidget
 from .job_box import JobBox
 from .jobs import report
 from .layer_choice import LayerChoice
@@ -29,7 +29,7 @@ from .table_view import TableView
 _PLOT_HEIGHT = 320
 
 
-class MeasureWidget(QScrollArea):
+class MeasureWidget(DockedWidget):
     """Measure an Image layer under a Labels layer: a table to sort, click, copy and save.
 
     Parameters
@@ -42,9 +42,7 @@ class MeasureWidget(QScrollArea):
         self.viewer = napari_viewer
         self.result: Measured | None = None
         self._measured: napari.layers.Labels | None = None
-        self._closed = False
         self._build()
-        self.destroyed.connect(lambda: self.close_down())
         self.viewer.dims.events.point.connect(self._mark)
         self._choose_image()
 
@@ -122,8 +120,7 @@ class MeasureWidget(QScrollArea):
     # Building
 
     def _build(self) -> None:
-        inner = QWidget()
-        layout = QVBoxLayout(inner)
+        layout = QVBoxLayout()
         self.image = LayerChoice(self.viewer, _is_image)
         self.labels = LayerChoice(self.viewer, is_comparable)
         form = QFormLayout()
@@ -144,10 +141,7 @@ class MeasureWidget(QScrollArea):
             layout.addWidget(widget)
         layout.addLayout(self._build_ends())
         layout.addStretch()
-        self.setWidget(inner)
-        self.setWidgetResizable(True)
-        self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
-        self.setMinimumWidth(400)
+        self.show_content(layout, 400)
 
     def _build_ends(self) -> QHBoxLayout:
         self.copy_button, self.save_button = QPushButton("Copy"), QPushButton("Save table…")
@@ -181,17 +175,8 @@ class MeasureWidget(QScrollArea):
 
     # Leaving
 
-    def changeEvent(self, event: QEvent | None) -> None:  # noqa: N802 (Qt's name)
-        """Let go when napari takes the widget out of its window."""
-        super().changeEvent(event)
-        if event is not None and event.type() == QEvent.Type.ParentChange and self.parent() is None:
-            self.close_down()
-
-    def close_down(self) -> None:
-        """Let go of the viewer: stop the run and call nothing back. Touches no Qt object, which may be gone already."""
-        if self._closed:
-            return
-        self._closed = True
+    def let_go(self) -> None:
+        """Stop the run and call nothing back."""
         self._unwatch()
         self.viewer.dims.events.point.disconnect(self._mark)
         self.box.close_down()

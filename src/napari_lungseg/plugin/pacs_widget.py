@@ -7,8 +7,7 @@ from functools import partial
 from pathlib import Path
 
 import napari.viewer
-from qtpy.QtCore import QEvent
-from qtpy.QtWidgets import QFormLayout, QHBoxLayout, QLineEdit, QPushButton, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QFormLayout, QHBoxLayout, QLineEdit, QPushButton, QVBoxLayout
 
 from ..analysis.table import Table
 from ..io import write
@@ -19,6 +18,7 @@ from ..volume import Geometry, LabelMap
 from . import opening
 from .compare_widget import is_comparable
 from .contributions import painted_geometry, source_under
+from .docked import DockedWidget
 from .job_box import JobBox
 from .jobs import Steps
 from .layer_choice import LayerChoice
@@ -28,7 +28,7 @@ from .table_view import TableView
 _COLUMNS = ("patient", "date", "modality", "number", "description", "instances")
 
 
-class PacsWidget(QWidget):
+class PacsWidget(DockedWidget):
     """Find a series on a server, open it, and send a segmentation of it back.
 
     Parameters
@@ -46,9 +46,7 @@ class PacsWidget(QWidget):
         self.found: list[RemoteSeries] = []
         self.chosen: RemoteSeries | None = None
         self._folder = tempfile.TemporaryDirectory(prefix="lungseg-", ignore_cleanup_errors=True)
-        self._closed = False
         self._build()
-        self.destroyed.connect(lambda: self.close_down())
 
     def search(self) -> None:
         """List the series that match, in the background."""
@@ -118,29 +116,21 @@ class PacsWidget(QWidget):
         row = QHBoxLayout()
         row.addWidget(self.labels, 1)
         row.addWidget(self.send_button)
-        layout = QVBoxLayout(self)
+        layout = QVBoxLayout()
         layout.addLayout(form)
         for widget in (self.box, self.table, self.open_button):
             layout.addWidget(widget)
         layout.addLayout(row)
         layout.addStretch()
+        self.show_content(layout, 340)
         self._enable()
 
     def _enable(self) -> None:
         self.open_button.setEnabled(self.chosen is not None and not self.box.is_running)
         self.send_button.setEnabled(self.labels.layer is not None and not self.box.is_running)
 
-    def changeEvent(self, event: QEvent | None) -> None:  # noqa: N802 (Qt's name)
-        """Let go when napari takes the widget out of its window."""
-        super().changeEvent(event)
-        if event is not None and event.type() == QEvent.Type.ParentChange and self.parent() is None:
-            self.close_down()
-
-    def close_down(self) -> None:
-        """Stop what runs, and take retrieved files away. Touches no Qt object, which may be gone already."""
-        if self._closed:
-            return
-        self._closed = True
+    def let_go(self) -> None:
+        """Stop what runs, and take retrieved files away."""
         self.box.close_down()
         self.labels.close_down()
         self._folder.cleanup()

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import napari.viewer
-from qtpy.QtCore import QEvent, Qt
-from qtpy.QtWidgets import QFileDialog, QHBoxLayout, QLabel, QLineEdit, QMessageBox, QPushButton, QVBoxLayout, QWidget
+from qtpy.QtCore import Qt
+from qtpy.QtWidgets import QFileDialog, QHBoxLayout, QLabel, QLineEdit, QMessageBox, QPushButton, QVBoxLayout
 
 from ..analysis.table import Table
 from ..cohort import review
@@ -17,6 +17,7 @@ from ..cohort.folder import CohortFolder
 from ..cohort.review import Review
 from ..cohort.rows import CASE, DOUBTED, FAILED, QUALITY, REASON, STATE, TOLD
 from ..errors import LungSegError
+from .docked import DockedWidget
 from .job_box import JobBox
 from .jobs import report
 from .review_case import ShownCase, case_steps, kept_steps
@@ -27,7 +28,7 @@ _VERDICT = "verdict"
 _COLUMNS = ("name", _VERDICT, QUALITY, DOUBTED, STATE, "modality", CASE)
 
 
-class ReviewWidget(QWidget):
+class ReviewWidget(DockedWidget):
     """Look through the results of `lungseg cohort`, worst first: accept, correct or reject each case, by keys alone.
 
     Parameters
@@ -44,7 +45,7 @@ class ReviewWidget(QWidget):
         self.number: int | None = None
         self.shown: ShownCase | None = None
         self._wanted: int | None = None
-        self._is_saving = self._closed = False
+        self._is_saving = False
         self._build()
         commands: dict[str, Callable[[], object]] = {
             "accept": self.accept,
@@ -55,7 +56,6 @@ class ReviewWidget(QWidget):
             "previous case": self.previous_case,
         }
         self.shortcuts = Shortcuts(self.viewer, commands)
-        self.destroyed.connect(lambda: self.close_down())
         self._enable()
 
     # Opening
@@ -307,12 +307,13 @@ class ReviewWidget(QWidget):
         self.notes.setPlaceholderText("Notes")
         self.notes.setToolTip(f"{KEYS['notes']} begins, Enter ends; kept with the case")
         self.notes.returnPressed.connect(self._leave_notes)
-        layout = QVBoxLayout(self)
+        layout = QVBoxLayout()
         for widget in (self.box, self.table, self.about, self.notes):
             layout.addWidget(widget)
         layout.addLayout(self._build_verdicts())
         layout.addLayout(self._build_steps())
         layout.addStretch()
+        self.show_content(layout, 340)
 
     def _build_verdicts(self) -> QHBoxLayout:
         self.accept_button = _button("Accept", "accept", "The labels are right", self.accept)
@@ -343,17 +344,8 @@ class ReviewWidget(QWidget):
 
     # Leaving
 
-    def changeEvent(self, event: QEvent | None) -> None:  # noqa: N802 (Qt's name)
-        """Let go when napari takes the widget out of its window."""
-        super().changeEvent(event)
-        if event is not None and event.type() == QEvent.Type.ParentChange and self.parent() is None:
-            self.close_down()
-
-    def close_down(self) -> None:
-        """Let go of the viewer, whose layers stay. Touches no Qt object, which may be gone already."""
-        if self._closed:
-            return
-        self._closed = True
+    def let_go(self) -> None:
+        """Let go of the viewer, whose layers stay."""
         self.shortcuts.remove()
         self.box.close_down()
 

@@ -10,7 +10,7 @@ from typing import Any
 import napari.layers
 import napari.viewer
 from napari.utils.notifications import show_warning
-from qtpy.QtCore import QEvent, QSignalBlocker, Qt
+from qtpy.QtCore import QSignalBlocker
 from qtpy.QtWidgets import (
     QCheckBox,
     QComboBox,
@@ -21,10 +21,8 @@ from qtpy.QtWidgets import (
     QListWidget,
     QProgressBar,
     QPushButton,
-    QScrollArea,
     QToolButton,
     QVBoxLayout,
-    QWidget,
 )
 from superqt import QCollapsible
 
@@ -37,6 +35,7 @@ from ..segmentation.devices import DEVICES
 from ..segmentation.predict import SegmentSettings
 from ..volume import LabelMap, Modality
 from . import segmenting
+from .docked import DockedWidget
 from .fetching import agreed, offer_to_fetch
 from .form import SettingsForm
 from .jobs import Job, report
@@ -56,7 +55,7 @@ _AUTOMATIC_MODEL = "bundled model for this kind of image"
 _NAME = "segment"
 
 
-class SegmentWidget(QScrollArea):
+class SegmentWidget(DockedWidget):
     """Segment the lungs of an Image layer into a Labels layer.
 
     Parameters
@@ -70,13 +69,11 @@ class SegmentWidget(QScrollArea):
         self.job: Job | None = None
         self.result: napari.layers.Layer | None = None
         self._started = 0.0
-        self._closed = False
         self._told_of: Any = None
         self._build()
         self._restore()
         for emitter, callback in self._followed():
             emitter.connect(callback)
-        self.destroyed.connect(lambda: self.close_down())
         self.shortcuts = Shortcuts(self.viewer, {"segment": self.run, "cancel": self.cancel})
         self.warmer = Warmer(self)
         letters_of(self.viewer)
@@ -215,8 +212,7 @@ class SegmentWidget(QScrollArea):
     # Building
 
     def _build(self) -> None:
-        inner = QWidget()
-        layout = QVBoxLayout(inner)
+        layout = QVBoxLayout()
         layout.addLayout(self._build_choices())
         layout.addWidget(self._build_options())
         layout.addLayout(self._build_buttons())
@@ -236,10 +232,7 @@ class SegmentWidget(QScrollArea):
         self.tools = ViewTools(self.viewer)
         layout.addWidget(self.tools)
         layout.addStretch()
-        self.setWidget(inner)
-        self.setWidgetResizable(True)
-        self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
-        self.setMinimumWidth(320)
+        self.show_content(layout, 320)
 
     def _build_choices(self) -> QFormLayout:
         self._images, self._models = QComboBox(), QComboBox()
@@ -371,17 +364,8 @@ class SegmentWidget(QScrollArea):
 
     # Leaving
 
-    def changeEvent(self, event: QEvent | None) -> None:  # noqa: N802 (Qt's name)
-        """Let go when napari takes the widget out of its window."""
-        super().changeEvent(event)
-        if event is not None and event.type() == QEvent.Type.ParentChange and self.parent() is None:
-            self.close_down()
-
-    def close_down(self) -> None:
-        """Let go of the viewer: stop the run and call nothing back. Touches no Qt object, which may be gone already."""
-        if self._closed:
-            return
-        self._closed = True
+    def let_go(self) -> None:
+        """Stop the run and call nothing back."""
         if self.job is not None:
             self.job.detach()
         self.shortcuts.remove()

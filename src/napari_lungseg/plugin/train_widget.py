@@ -9,14 +9,15 @@ from typing import Any, Literal
 
 import napari.viewer
 from napari.layers import Labels
-from qtpy.QtCore import QEvent, Qt, QTimer
-from qtpy.QtWidgets import QScrollArea, QVBoxLayout, QWidget
+from qtpy.QtCore import QTimer
+from qtpy.QtWidgets import QVBoxLayout
 
 from ..errors import LungSegError, TrainingDataError
 from ..models.catalog import load_model
 from ..training.rounds import Ranking, Round
 from ..training.work import Work
 from ..volume import label_colour
+from .docked import DockedWidget
 from .jobs import report
 from .keep_box import KeepBox, ask_for_image
 from .layers import KEY
@@ -41,7 +42,7 @@ _WIDTH = 340
 _VISIBLE = 0.0005
 
 
-class TrainWidget(QScrollArea):
+class TrainWidget(DockedWidget):
     """Train a network on painted labels, while they are painted.
 
     Parameters
@@ -54,7 +55,6 @@ class TrainWidget(QScrollArea):
         super().__init__()
         # napari hands over a stand-in that lives only as long as this widget; paint is kept safe for longer.
         self.viewer = getattr(napari_viewer, "__wrapped__", napari_viewer)
-        self._closed = False
         self.run = PaintedRun(self.viewer, TrainingProcess() if process is None else process)
         self.training = TrainBox()
         self.paint = PaintBox(self.viewer, self._known_classes)
@@ -67,7 +67,6 @@ class TrainWidget(QScrollArea):
         self._restore()
         for emitter, callback in self._followed():
             emitter.connect(callback)
-        self.destroyed.connect(lambda: self.close_down())
         commands = {
             "train": self.train_or_pause,
             "stop": self.run.stop,
@@ -298,16 +297,11 @@ class TrainWidget(QScrollArea):
     # Building
 
     def _build(self) -> None:
-        inner = QWidget()
-        layout = QVBoxLayout(inner)
+        layout = QVBoxLayout()
         for part in (self.offers, self.paint, self.training, self.keeping):
             layout.addWidget(part)
         layout.addStretch()
-        self.setWidget(inner)
-        self.setWidgetResizable(True)
-        self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
-        bar = self.verticalScrollBar()
-        self.setMinimumWidth(max(_WIDTH, inner.minimumSizeHint().width()) + (bar.sizeHint().width() if bar else 0))
+        self.show_content(layout, _WIDTH)
 
     def _connect(self) -> None:
         run, training = self.run, self.training
@@ -344,17 +338,8 @@ class TrainWidget(QScrollArea):
 
     # Leaving
 
-    def changeEvent(self, event: QEvent | None) -> None:  # noqa: N802 (Qt's name)
-        """Let go when napari takes the widget out of its window."""
-        super().changeEvent(event)
-        if event is not None and event.type() == QEvent.Type.ParentChange and self.parent() is None:
-            self.close_down()
-
-    def close_down(self) -> None:
-        """Let go of the viewer: end the training and call nothing back."""
-        if self._closed:
-            return
-        self._closed = True
+    def let_go(self) -> None:
+        """End the training and call nothing back."""
         self.run.close_down()
         self.shortcuts.remove()
         self.paint.close_down()
