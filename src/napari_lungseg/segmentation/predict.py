@@ -22,7 +22,7 @@ from ..models.spec import ModelSpec
 from ..progress import Progress, drain
 from ..settings import setting, validate
 from ..volume import LabelMap, Volume, plain_name
-from .devices import PRECISIONS, is_out_of_memory, resolve_device, resolve_precision
+from .devices import PRECISIONS, is_out_of_memory, keep_freed_memory, resolve_device, resolve_precision
 from .evidence import Evidence, agreement_of, doubt_of, looked_at, sums_of
 
 if TYPE_CHECKING:
@@ -213,6 +213,8 @@ class _Run:
     @classmethod
     def prepare(cls, model: Model, device: str, settings: SegmentSettings) -> _Run:
         target = resolve_device(device)
+        if target.type == "cpu":
+            keep_freed_memory()
         precision = resolve_precision(settings.precision, target)
         network = model.network(target)
         return cls(model.spec, network, target, precision, settings, settings.batch_size)
