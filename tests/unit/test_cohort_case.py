@@ -15,13 +15,13 @@ from tiny_model import save_tiny
 
 from napari_lungseg import write
 from napari_lungseg.cohort import case as case_module
-from napari_lungseg.cohort.anonymous import Anonymous
 from napari_lungseg.cohort.case import Task, settled, work_on
 from napari_lungseg.cohort.content import content_hash, fingerprint, model_hash, settings_hash
 from napari_lungseg.cohort.folder import LABELS, LOG, CohortFolder
 from napari_lungseg.cohort.inputs import Input, iter_inputs
 from napari_lungseg.cohort.settings import CohortSettings
 from napari_lungseg.errors import ReadError
+from napari_lungseg.io.anonymous import Anonymous
 from napari_lungseg.phantom import thorax_ct
 from napari_lungseg.progress import drain
 from napari_lungseg.segmentation.predict import SegmentSettings

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
+import os
 import shutil
 import subprocess
 from pathlib import Path
@@ -339,6 +340,29 @@ def test_dcmqi_reads_the_same_voxels(tmp_path: Path) -> None:
         wanted = labels.reoriented()[0]
         assert corner.same_grid(wanted.geometry, 1e-2)
         np.testing.assert_array_equal(found.reoriented()[0].array > 0, wanted.array == value)
+
+
+def test_pydicom_seg_reads_the_same_voxels(tmp_path: Path) -> None:
+    folder = os.environ.get("LUNGSEG_PYDICOM_SEG", "")
+    python = shutil.which("python", path=os.pathsep.join((f"{folder}/bin", f"{folder}/Scripts")))
+    if python is None:
+        pytest.skip("NOT TESTED with pydicom-seg: run `tox -e pydicom-seg`, which makes an environment for it")
+    labels = labels_on(series(tmp_path / "scan", "oblique"))
+    path = write(labels, tmp_path / "case.seg.dcm")
+    program = """if True:
+        import sys, numpy, pydicom, pydicom_seg
+        found = pydicom_seg.SegmentReader().read(pydicom.dcmread(sys.argv[1]))
+        told = {found.segment_infos[n].SegmentLabel: found.segment_data(n) for n in found.available_segments}
+        numpy.savez(sys.argv[2], **told, origin=found.origin, spacing=found.spacing, direction=found.direction)
+    """
+    subprocess.run([python, "-c", program, path, tmp_path / "found.npz"], check=True)
+    found = np.load(tmp_path / "found.npz")
+    for value, name in NAMES.items():
+        np.testing.assert_array_equal(found[name] > 0, labels.array == value)
+    # Theirs is (x, y, z), with columns for the array's axes in that order.
+    np.testing.assert_allclose(found["origin"][::-1], labels.geometry.origin)
+    np.testing.assert_allclose(found["spacing"][::-1], labels.geometry.spacing)
+    np.testing.assert_allclose(found["direction"][::-1, ::-1], labels.geometry.direction)
 
 
 @pytest.mark.slow

@@ -11,15 +11,19 @@ import numpy as np
 import pydicom
 import pytest
 from command_line import Outcome, quick_runner
+from dicom_phantom import ct_series, places
 from labelled_series import labels_on, series
 from orthanc import PASSWORD, USER, running_orthanc
+from pydicom.uid import generate_uid
 
 from napari_lungseg.errors import PacsError, WriteError
 from napari_lungseg.io import pacs_session as session
 from napari_lungseg.io import read, write
 from napari_lungseg.io.dicomweb import RemoteSeries, query, retrieve, store
 from napari_lungseg.io.pacs_session import Credentials
+from napari_lungseg.phantom import thorax_ct
 from napari_lungseg.progress import drain
+from napari_lungseg.segmentation.predict import iter_segment
 from napari_lungseg.volume import LabelMap, Volume
 
 IDENTIFIERS = ("Mustermann", "Erika", "PAT-4711", "19700101")
@@ -165,3 +169,58 @@ def test_a_server_that_is_not_there_or_speaks_something_else(orthanc: str, tmp_p
     (tmp_path / "notes.nii").write_bytes(b"x" * 400)
     with pytest.raises(PacsError, match=r"seg\.dcm"):
         drain(store(orthanc, [tmp_path / "notes.nii"]))
+
+
+def there_and_back(orthanc: str, scan: Path, home: Path) -> tuple[LabelMap, Volume]:
+    """Store, query, retrieve, segment with the bundled model, store, retrieve, open: what comes is what was sent."""
+    (volume,) = read(scan)
+    assert isinstance(volume, Volume)
+    drain(store(orthanc, [scan]))
+    drain(retrieve(orthanc, found_on(orthanc, uid_in(scan)), home / "back"))
+    (back,) = read(home / "back")
+    assert isinstance(back, Volume) and back.geometry == volume.geometry
+    np.testing.assert_array_equal(np.asarray(back.array), np.asarray(volume.array))
+    labels = drain(iter_segment(back, "ct-lungs", device="cpu"))
+    drain(store(orthanc, [write(labels, home / "lungs.seg.dcm")]))
+    uid = str(pydicom.dcmread(home / "lungs.seg.dcm").SeriesInstanceUID)
+    drain(retrieve(orthanc, found_on(orthanc, uid), home / "seg"))
+    # Beside its series, and alone.
+    (alone,) = read(home / "seg")
+    (beside,) = read(home / "seg", reference=scan)
+    for found in (alone, beside):
+        assert isinstance(found, LabelMap)
+        np.testing.assert_array_equal(found.array, labels.array)
+        assert (found.names, found.colours, found.record) == (labels.names, labels.colours, labels.record)
+        assert found.geometry.same_grid(volume.geometry)
+    return labels, volume
+
+
+def test_with_the_bundled_model(orthanc: str, tmp_path: Path) -> None:
+    volume, known = thorax_ct((24, 96, 112), seed=4)
+    gap, *within = volume.geometry.spacing
+    stored = (np.asarray(volume.array) + 1024).astype(np.uint16)
+    tags = {
+        "StudyInstanceUID": generate_uid(),
+        "SeriesInstanceUID": generate_uid(),
+        "FrameOfReferenceUID": generate_uid(),
+    }
+    ct_series(tmp_path / "scan", stored, places(24, (1, 0, 0, 0, 1, 0), gap), PixelSpacing=within, **tags)
+    labels, _ = there_and_back(orthanc, tmp_path / "scan", tmp_path)
+    for label in (1, 2):
+        found, true = labels.array == label, known.array == label
+        assert 2 * (found & true).sum() / (found.sum() + true.sum()) > 0.9
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["LUNG1-001", "LUNG1-002", "LUNG1-003"])
+def test_with_the_bundled_model_on_a_real_series(orthanc: str, tmp_path: Path, test_data: Path, name: str) -> None:
+    """Forty neighbouring slices, in JPEG-LS, in JPEG 2000, and plain."""
+    (tmp_path / "scan").mkdir()
+    headers = {
+        path: pydicom.dcmread(path, stop_before_pixels=True) for path in (test_data / "ct/dicom" / name).iterdir()
+    }
+    ordered = sorted(headers, key=lambda path: headers[path].ImagePositionPatient[2])
+    for path in ordered[len(ordered) // 2 :][:40]:
+        (tmp_path / "scan" / path.name).write_bytes(path.read_bytes())
+    labels, _ = there_and_back(orthanc, tmp_path / "scan", tmp_path)
+    assert np.unique(labels.array).tolist() == [0, 1, 2]

@@ -88,11 +88,10 @@ def iter_case_report(
 
 def _noticed(volume: Volume, labels: LabelMap) -> list[str]:
     """Messages of all findings, once each, without the names of files, which may be patients'."""
-    messages = dict.fromkeys(str(finding) for finding in (*volume.findings, *labels.findings))
-    sources = [Path(source) for source in (volume.source, labels.source) if source]
-    for name in (part for source in sources for part in (str(source), source.name)):
-        messages = dict.fromkeys(message.replace(name, "the file") for message in messages)
-    return list(messages)
+    from ..io.anonymous import Anonymous, files_below
+
+    neutral = Anonymous([path for source in (volume.source, labels.source) if source for path in files_below(source)])
+    return list(dict.fromkeys(neutral(str(finding)) for finding in (*volume.findings, *labels.findings)))
 
 
 def _figures(table: Any) -> str:

@@ -87,6 +87,10 @@ class Table:
         picked = zip(*(self.column(name) for name in names), strict=True)
         return Table(names, tuple(picked), {name: unit for name, unit in self.units.items() if name in names})
 
+    def behind(self, constants: Mapping[str, Any]) -> Table:
+        """The same rows behind columns that hold one value each."""
+        return Table((*constants, *self.columns), tuple((*constants.values(), *row) for row in self.rows), self.units)
+
     def records(self) -> list[dict[str, Any]]:
         """Rows as JSON-ready dictionaries under `headings`; what is not a finite number becomes None."""
         return [dict(zip(self.headings, map(_plain, row), strict=True)) for row in self.rows]

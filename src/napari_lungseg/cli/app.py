@@ -140,7 +140,13 @@ def segment(
 
 @app.command
 def info(
-    path: Path, /, *paths: Path, modality: AsModality = None, series: OneSeries = None, as_json: Json = False
+    path: Path,
+    /,
+    *paths: Path,
+    modality: AsModality = None,
+    series: OneSeries = None,
+    keep_identifiers: Annotated[bool, Parameter(negative=())] = False,
+    as_json: Json = False,
 ) -> int:
     """Tell what is in files and folders: modality, shape, spacing, origin, direction, unit and findings.
 
@@ -150,10 +156,12 @@ def info(
         File, folder, ZIP file or DICOMDIR.
     paths : Path
         More of them.
+    keep_identifiers : bool
+        Tell the patient's name, ID and birth date, the accession number and the UIDs of DICOM as well.
     """
     from .informing import inform
 
-    return inform((path, *paths), modality=modality, series=series, as_json=as_json)
+    return inform((path, *paths), modality=modality, series=series, identifiers=keep_identifiers, as_json=as_json)
 
 
 @app.command
@@ -250,6 +258,7 @@ def measure(
     modality: AsModality = None,
     series: OneSeries = None,
     out: Out | None = None,
+    keep_identifiers: Annotated[bool, Parameter(negative=())] = False,
     as_json: Json = False,
     settings: Annotated[MeasureFlags, Parameter(name="*", group=_SETTINGS)] = MeasureFlags(),  # noqa: B008 - frozen
 ) -> int:
@@ -269,12 +278,20 @@ def measure(
         First-order, shape and texture features instead (needs pyradiomics).
     out : Path
         Write the table to this .csv, .json or .parquet file too.
+    keep_identifiers : bool
+        Put columns in front that say whose scan it is, where that is DICOM; otherwise tables name nobody.
     """
     from .measuring import measure_one
 
     kinds = {"profile": profile, "histogram": histogram, "radiomics": radiomics}
     table = measure_one(
-        image, labels, kinds, modality=modality, series=series, settings=settings_from(settings, MeasureSettings)
+        image,
+        labels,
+        kinds,
+        modality=modality,
+        series=series,
+        identifiers=keep_identifiers,
+        settings=settings_from(settings, MeasureSettings),
     )
     if out is not None:
         table.write(out)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,8 +19,12 @@ _LEGEND = (
 )
 
 
-def inform(paths: Sequence[Path], *, modality: Modality | None, series: str | None, as_json: bool) -> int:
+def inform(
+    paths: Sequence[Path], *, modality: Modality | None, series: str | None, identifiers: bool, as_json: bool
+) -> int:
     """Tell what each path holds and return the exit code: 2 when any cannot be read."""
+    from ..io.identifiers import identifiers_of
+
     records, failed = [], False
     for path in paths:
         try:
@@ -29,10 +33,11 @@ def inform(paths: Sequence[Path], *, modality: Modality | None, series: str | No
             show.error_about(path, error)
             failed = True
             continue
-        records += [_record(path, item) for item in items]
-        if not as_json:
-            for item in items:
-                _describe(path, item)
+        for item in items:
+            whose = identifiers_of(item) if identifiers else {}
+            records.append(_record(path, item) | whose)
+            if not as_json:
+                _describe(path, item, whose)
     if as_json:
         show.for_machines(records)
     elif records:
@@ -55,7 +60,7 @@ def _record(path: Path, item: Volume | LabelMap) -> dict[str, Any]:
     }
 
 
-def _describe(path: Path, item: Volume | LabelMap) -> None:
+def _describe(path: Path, item: Volume | LabelMap, whose: Mapping[str, str]) -> None:
     from ..volume import LabelMap
 
     geometry = item.geometry
@@ -63,6 +68,8 @@ def _describe(path: Path, item: Volume | LabelMap) -> None:
     origin = ", ".join(f"{value:.4g}" for value in geometry.origin)
     kind = "label map" if isinstance(item, LabelMap) else f"{item.modality} in {item.unit}"
     show.line(f"{path}: {item.name}")
+    if told := ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in whose.items() if value):
+        show.line(f"  {told}")
     show.line(f"  {kind}, {' × '.join(map(str, geometry.shape))} voxels (z, y, x) of {spacing} {geometry.units}")
     show.line(f"  origin {origin}; axes run to {', '.join(geometry.axis_letters())}")
     if isinstance(item, LabelMap) and item.names:

@@ -26,7 +26,9 @@ def list_all(paths: Sequence[Path], *, identifiers: bool, as_json: bool) -> int:
             show.error_about(path, error)
             failed = True
             continue
-        records += [{"path": str(path), "row": row, **_record(each)} for row, each in enumerate(listed.entries, 1)]
+        records += [
+            {"path": str(path), "row": row, **_record(each, identifiers)} for row, each in enumerate(listed.entries, 1)
+        ]
         if not as_json:
             _print(path, listed.entries)
             show.findings(listed.findings)
@@ -35,8 +37,8 @@ def list_all(paths: Sequence[Path], *, identifiers: bool, as_json: bool) -> int:
     return 2 if failed else 0
 
 
-def _record(entry: SeriesEntry) -> dict[str, Any]:
-    hidden = ("patient_key", "files", "zipped", "study")
+def _record(entry: SeriesEntry, identifiers: bool) -> dict[str, Any]:
+    hidden = ("patient_key", "files", "zipped", *(() if identifiers else ("uid", "study")))
     return {name: value for name, value in dataclasses.asdict(entry).items() if name not in hidden}
 
 

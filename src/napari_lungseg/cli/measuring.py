@@ -31,6 +31,7 @@ def measure_one(
     *,
     modality: Any,
     series: str | None,
+    identifiers: bool = False,
     settings: MeasureSettings,
 ) -> Table:
     """The table that was asked for, of one image.
@@ -41,6 +42,7 @@ def measure_one(
         When two tables are asked for, or the image cannot be measured.
     """
     from ..analysis.pairs import read_labels
+    from ..io.identifiers import identifiers_of
     from .series import only, read_picked
 
     wanted = [name for name, is_wanted in kinds.items() if is_wanted]
@@ -49,4 +51,4 @@ def measure_one(
     volume = only(read_picked(image, series, modality=modality, labels=False), image.name)
     take = _KINDS.resolve(wanted[0] if wanted else "measure")
     table: Table = take(volume, read_labels(labels), settings=settings)
-    return table
+    return table.behind(identifiers_of(volume)) if identifiers else table

@@ -68,11 +68,11 @@ class Outputs:
         return targets
 
     def beside(self, target: Path, word: str) -> Path:
-        """Path of another file about the same volume: its labels' name with a word more, checked like that."""
+        """Path of an image of the same volume: its labels' name with a word more, checked like that."""
         suffix = suffix_of(target, WRITERS)
-        path = target.with_name(
-            f"{target.name[: len(target.name) - len(suffix)].removesuffix('-labels')}-{word}{suffix}"
-        )
+        stem = target.name[: len(target.name) - len(suffix)].removesuffix("-labels")
+        # DICOM is written of labels alone.
+        path = target.with_name(f"{stem}-{word}{'.nii.gz' if suffix.endswith('.dcm') else suffix}")
         self._check(path, set())
         return path
 

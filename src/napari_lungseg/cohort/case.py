@@ -14,11 +14,11 @@ import numpy as np
 
 from ..errors import DeviceError, LungSegError, ReadError, WriteError
 from ..findings import Finding, has_finding
+from ..io.anonymous import Anonymous
 from ..io.atomic import replacing
 from ..progress import drain
 from ..segmentation.predict import SegmentSettings
 from . import rows
-from .anonymous import Anonymous
 from .content import content_hash
 from .folder import LABELS, LOG, REPORT, THUMBNAIL, CohortFolder, fingerprint_of
 from .inputs import Input

@@ -35,6 +35,7 @@ class Input:
     kernel : the series' reconstruction kernel, or ""
     thickness_mm : of its slices as the scanner states it, or None
     columns : what the user's table says of it, without the path
+    whose : the patient's identifiers, where they were asked for
     problem : why it cannot be opened at all, or ""
     """
 
@@ -42,6 +43,7 @@ class Input:
     kernel: str = ""
     thickness_mm: float | None = None
     columns: Mapping[str, Any] = field(default_factory=dict)
+    whose: Mapping[str, str] = field(default_factory=dict)
     problem: str = ""
 
     @property
@@ -57,7 +59,9 @@ class Input:
         return tuple(dict.fromkeys([path, *(other for other in beside if other.is_file())]))
 
 
-def iter_inputs(paths: Sequence[str | Path], leave: Path) -> Generator[Progress, None, list[Input]]:
+def iter_inputs(
+    paths: Sequence[str | Path], leave: Path, *, identifiers: bool = False
+) -> Generator[Progress, None, list[Input]]:
     """Find every input, and yield `Progress` while headers are looked at.
 
     Parameters
@@ -65,6 +69,7 @@ def iter_inputs(paths: Sequence[str | Path], leave: Path) -> Generator[Progress,
     paths : files, folders (searched through all subfolders), patterns such as ``scans/**/*.nii.gz``, and ``.csv`` or
         ``.parquet`` tables with a column of paths, relative to the table's folder
     leave : a folder that is passed over: that of the results, where it lies among the scans
+    identifiers : whether headers are asked whose scan it is
 
     Returns
     -------
@@ -81,7 +86,7 @@ def iter_inputs(paths: Sequence[str | Path], leave: Path) -> Generator[Progress,
         for group, columns in _entries(str(path)):
             inputs = yield from _inputs_of(group, leave.resolve())
             inputs = inputs or [Input(tuple(group), problem=_EMPTY)]
-            found += [replace(item, columns=columns) for item in inputs]
+            found += [replace(item, columns=columns, whose=_whose(item) if identifiers else {}) for item in inputs]
     if all(item.problem for item in found):
         why = found[0].problem if found else "The table has no rows."
         raise ReadError(f"{why} Name files, a folder, a pattern or a table of paths.")
@@ -187,3 +192,20 @@ def _peek(path: Path) -> tuple[str, Input]:
         return uid, Input((path,), kernel, float(thickness) if thickness else None)
     except Exception:  # noqa: BLE001 - pydicom raises anything on damaged bytes; reading says what is wrong
         return "", Input((path,))
+
+
+def _whose(item: Input) -> dict[str, str]:
+    """The patient's identifiers in the first file of a series; empty where it has none."""
+    import pydicom
+
+    from ..io.identifiers import IDENTIFIERS, identifiers_in
+
+    if not item.files or not may_be_dicom(item.files[0]):
+        return {}
+    try:
+        header = pydicom.dcmread(
+            item.files[0], stop_before_pixels=True, specific_tags=list(IDENTIFIERS.values()), force=True
+        )
+        return identifiers_in(header)
+    except Exception:  # noqa: BLE001 - as in `_peek`
+        return {}

@@ -58,6 +58,8 @@ class Results:
     @cached_property
     def _private(self) -> set[str]:
         """The user's columns that may say who a patient is: they stay in the private table, which has all of them."""
+        if self.task.cohort.keep_identifiers:
+            return set()
         given = [item.columns for item in self.inputs]
         names = {name for columns in given for name in columns}
         paths = {name for columns in given for name, value in columns.items() if _PATH.search(str(value))}
@@ -110,13 +112,14 @@ class Results:
     def rows(self) -> list[dict[str, Any]]:
         """One row per scan, worst first, the user's columns among them; what the filters reject now is left out."""
         own = {name for record in self.records.values() for row in record["rows"] for name in row}
+        own |= {name for item in self.inputs for name in item.whose}
         found = []
         for number, record in sorted(self.records.items()):
             given = self.inputs[number].columns.items()
             kept = {
                 f"input_{name}" if name in own else name: value for name, value in given if name not in self._private
             }
-            found += [{**row, **kept, **self._filtered(row)} for row in record["rows"]]
+            found += [{**row, **self.inputs[number].whose, **kept, **self._filtered(row)} for row in record["rows"]]
         return [dict(row) for row in rows.worst_first(found)]
 
     def _filtered(self, row: Mapping[str, Any]) -> dict[str, Any]:

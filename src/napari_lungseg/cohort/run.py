@@ -74,7 +74,7 @@ def iter_cohort(paths: Sequence[str | Path], task: Task) -> Generator[Progress, 
     task.root.mkdir(parents=True, exist_ok=True)
     try:
         with FileLock(task.root / ".lock", timeout=0):
-            inputs = yield from iter_inputs(paths, task.root)
+            inputs = yield from iter_inputs(paths, task.root, identifiers=task.cohort.keep_identifiers)
             return (yield from _run(task, inputs, {"model": model, "settings": settings}))
     except Timeout:
         raise WriteError(

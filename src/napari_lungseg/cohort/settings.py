@@ -34,6 +34,10 @@ class CohortSettings:
     thickest: float | None = setting(None, "Leave out CT with thicker slices.", unit="mm", min=0)
     kernel: str = setting("", "Leave out CT of other reconstruction kernels; patterns such as 'B70*,LUNG'.")
 
+    keep_identifiers: bool = setting(
+        False, "Let the tables say whose scan it is: what DICOM headers tell, and every column of a table of paths."
+    )
+
     def __post_init__(self) -> None:
         validate(self)
 

@@ -6,7 +6,9 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from ..io import suffix_of
+from . import suffix_of
+from .archive import is_archive, opened
+from .discover import candidates
 
 # Of lower-case words alone, which messages use themselves.
 _SHORTEST = 5
@@ -44,6 +46,17 @@ class Anonymous:
             if word in text:
                 text = re.sub(rf"(?<!\w){re.escape(word)}(?!\w)", instead, text)
         return text
+
+
+def files_below(source: str) -> list[Path]:
+    """A file or folder that a volume came from, and all that lies in it: a message may name any of these."""
+    path = Path(source)
+    if path.is_dir():
+        return [path, *candidates(path)[0]]
+    if not is_archive(path):
+        return [path]
+    with opened(path) as archive:
+        return [path, *(path / name for name in archive.namelist())]
 
 
 def _may_name(word: str) -> bool:
