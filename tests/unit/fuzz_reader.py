@@ -7,6 +7,7 @@ import os
 import re
 import resource
 import sys
+import tempfile
 import time
 import traceback
 import warnings
@@ -48,6 +49,7 @@ def judge(path: Path) -> tuple[dict[str, Any], list[Volume | LabelMap]]:
     Path("/proc/self/clear_refs").write_text("5")  # begin the high-water mark of memory anew
     before, start = _memory_mb("VmRSS"), time.process_time()
     items: list[Volume | LabelMap] = []
+    there = set(_around(path))
     try:
         items = [item.load() if isinstance(item, Volume) else item for item in read(path)]
         verdict, told = "volume", _unclear_volumes(items)
@@ -61,9 +63,16 @@ def judge(path: Path) -> tuple[dict[str, Any], list[Volume | LabelMap]]:
         verdict, told = "exception", " <- ".join(traceback.format_exc().splitlines()[:-9:-1])
     if verdict == "volume" and told:
         verdict = "unclear"
+    if left := set(_around(path)) - there:
+        verdict, told = "outside", f"{sorted(left)} was written beside the file, or left"
     taken = _memory_mb("VmHWM") - before
     seconds = time.process_time() - start
     return {"verdict": verdict, "told": told, "seconds": seconds, "megabytes": max(0.0, taken)}, items
+
+
+def _around(path: Path) -> list[Path]:
+    """Where a member of an archive might be put."""
+    return [*path.parent.rglob("*"), *path.parent.parent.glob("*.dcm"), *Path(tempfile.gettempdir()).rglob("*")]
 
 
 def _is_clear(message: str) -> bool:
@@ -153,9 +162,13 @@ def _warm() -> None:
     import pydicom.pixels
     import skimage.segmentation  # noqa: F401
 
+    import napari_lungseg.io.archive
     import napari_lungseg.io.dicom
+    import napari_lungseg.io.dicom_seg
     import napari_lungseg.io.itk
-    import napari_lungseg.io.raster  # noqa: F401
+    import napari_lungseg.io.raster
+    import napari_lungseg.io.rtstruct
+    import napari_lungseg.io.unpacking  # noqa: F401
 
     _ = (pydicom, tifffile)
 

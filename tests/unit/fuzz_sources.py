@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import gzip
+import io
+import stat
+import zipfile
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +30,8 @@ from pydicom.uid import (
 
 ROWS, COLUMNS, SLICES = 40, 48, 4  # JPEG 2000 wants 32 at least
 FORMATS = ("dicom", "nifti", "nrrd", "metaimage", "tiff", "png")
+# What holds or refers to scans; a round of its own, for the numbers of cases say which format they are of.
+CONTAINERS = ("seg", "rtstruct", "zip")
 
 
 def phantom() -> np.ndarray:
@@ -35,13 +41,15 @@ def phantom() -> np.ndarray:
     return (smooth + np.random.default_rng(5).integers(-5, 6, smooth.shape)).astype(np.int16)
 
 
-def write_all(folder: Path) -> dict[str, list[Path]]:
-    """Format → files to mutate; what lies beside them (raw voxels of a header) is left as it is."""
-    makers = (_dicom, _nifti, _nrrd, _metaimage, _tiff, _png)
+def write_all(folder: Path, formats: Sequence[str] = FORMATS) -> dict[str, list[Path]]:
+    """Format → files to mutate; what lies beside them (raw voxels of a header, a scan) is left as it is."""
+    makers = {"dicom": _dicom, "nifti": _nifti, "nrrd": _nrrd, "metaimage": _metaimage, "tiff": _tiff, "png": _png}
+    makers |= {"seg": partial(_labels, (".seg.dcm", ".labelmap.dcm")), "rtstruct": partial(_labels, (".rtstruct.dcm",))}
+    makers["zip"] = _zip
     found = {}
-    for name, maker in zip(FORMATS, makers, strict=True):
+    for name in formats:
         (folder / name).mkdir(parents=True)
-        found[name] = maker(folder / name)
+        found[name] = makers[name](folder / name)
     return found
 
 
@@ -147,3 +155,81 @@ def _png(folder: Path) -> list[Path]:
     colours = np.repeat((phantom()[0] + 1024).astype(np.uint16)[..., None], 3, axis=2)
     sitk.WriteImage(sitk.GetImageFromArray(colours, isVector=True), str(folder / "deep-colour.png"))
     return sorted(folder.iterdir())
+
+
+def _scan(folder: Path) -> list[Path]:
+    """A CT series with all that labels refer to."""
+    axial = ORIENTATIONS["axial head first supine"]
+    stored = (phantom() + 1024).astype(np.uint16)
+    folder.mkdir()
+    paths = []
+    for number, position in enumerate(places(SLICES, axial)):
+        whose = {"StudyInstanceUID": "1.2.3.1", "FrameOfReferenceUID": "1.2.3.2", "PositionReferenceIndicator": ""}
+        whose |= {"PatientBirthDate": "", "PatientSex": "F", "StudyDate": "", "StudyTime": "", "StudyID": ""}
+        whose |= {"AccessionNumber": "", "ReferringPhysicianName": "", "Manufacturer": "Phantom"}
+        image = ct_slice(stored[number], position, InstanceNumber=number + 1, **whose)
+        paths.append(_save(image, folder / f"{number}.dcm", 20 + number))
+    return paths
+
+
+def _labels(suffixes: Sequence[str], folder: Path) -> list[Path]:
+    """Segmentations or structure sets of a scan that lies beside them, the same bytes in every run."""
+    import pydicom
+
+    from napari_lungseg.io import read, write
+    from napari_lungseg.volume import LabelMap
+
+    _scan(folder / "beside")
+    (volume,) = read(folder / "beside")
+    array = np.zeros(volume.array.shape, np.uint8)
+    array[1:, 5:30, 4:20], array[1:3, 12:20, 8:14], array[:3, 8:33, 26:44] = 1, 0, 2
+    labels = LabelMap(array, volume.geometry, {1: "right lung", 2: "left lung"}, source=str(folder / "beside"))
+    paths = [write(labels, folder / f"labels{suffix}") for suffix in suffixes]
+    for number, path in enumerate(paths, 30):
+        image = pydicom.dcmread(path)
+        image.SeriesInstanceUID = f"1.2.3.{number}"
+        for element in image.iterall():
+            if element.VR in ("DA", "TM", "DT"):
+                element.value = ""
+            elif element.VR == "UI" and str(element.value).startswith("1.2.826.0.1.3680043."):
+                element.value = "1.2.3.40"
+        _save(image, path, number)
+    for left in folder.glob("*.json"):
+        left.unlink()
+    return paths
+
+
+def _zip(folder: Path) -> list[Path]:
+    """Archives: packed and plain, with volumes, with names that lead outside, links, passwords and archives in them."""
+    scan = {path.name: path.read_bytes() for path in _scan(folder / "scan")}
+    png = io.BytesIO()
+    Image.fromarray((phantom()[0] >> 3).astype(np.uint8)).save(png, "png")
+    nifti = nibabel.Nifti1Image(phantom().T, np.diag((-0.9, -0.7, 2.5, 1))).to_bytes()
+    inner = io.BytesIO()
+    with zipfile.ZipFile(inner, "w") as archive:
+        archive.writestr(zipfile.ZipInfo("a.dcm"), scan["0.dcm"])
+    holds = {
+        "plain": scan,
+        "packed": {f"study/series/{name}": content for name, content in scan.items()},
+        "volume": {"volume.nii": nifti, "notes.txt": b"x"},
+        "picture": {"picture.png": png.getvalue()},
+        "outside": {
+            f"{way}{name}": scan[name] for way, name in zip(("../", "/", "a/../../", "C:\\\\"), scan, strict=True)
+        },
+        "link": {**scan, "link.dcm": b"/etc/passwd"},
+        "nested": {**scan, "inner.zip": inner.getvalue()},
+        "locked": {**scan, "locked.dcm": scan["0.dcm"]},
+    }
+    paths = []
+    for name, members in holds.items():
+        path = folder / f"{name}.zip"
+        with zipfile.ZipFile(path, "w") as archive:
+            for member, content in members.items():
+                entry = zipfile.ZipInfo(member)
+                entry.compress_type = zipfile.ZIP_STORED if name == "plain" else zipfile.ZIP_DEFLATED
+                entry.external_attr = (stat.S_IFLNK | 0o777) << 16 if member == "link.dcm" else 0o600 << 16
+                archive.writestr(entry, content)
+            if name == "locked":
+                archive.infolist()[-1].flag_bits |= 1  # in the directory at the end
+        paths.append(path)
+    return paths

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import gzip
+import io
 import itertools
 import json
+import os
 import queue
 import re
 import select
 import subprocess
 import sys
+import tempfile
 import threading
+import zipfile
 import zlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -18,6 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import fuzz_sources
 import numpy as np
 import psutil
 
@@ -112,9 +117,25 @@ def mutated(content: bytes, rng: np.random.Generator) -> bytes:
     if rng.random() < 0.8:
         if content[:2] == b"\x1f\x8b":
             return gzip.compress(_mutated(gzip.decompress(content), rng), mtime=0)
+        if content[:4] == b"PK\3\4":
+            return _mutated_archive(content, rng)
         if content[:4] == b"\x89PNG":
             return _with_checksums(_mutated(content, rng))
     return _mutated(content, rng)
+
+
+def _mutated_archive(content: bytes, rng: np.random.Generator) -> bytes:
+    """A ZIP with a mutated member below its checksum, or a mutated directory, which stands at the end."""
+    if rng.random() < 0.5:
+        return _mutated(content[::-1], rng)[::-1]
+    made = io.BytesIO()
+    with zipfile.ZipFile(io.BytesIO(content)) as before, zipfile.ZipFile(made, "w") as after:
+        members = [member for member in before.infolist() if not member.flag_bits & 1]
+        chosen = int(rng.integers(len(members)))
+        for number, member in enumerate(members):
+            held = before.read(member)
+            after.writestr(member, _mutated(held, rng) if number == chosen else held)
+    return made.getvalue()
 
 
 def _with_checksums(content: bytes) -> bytes:
@@ -146,7 +167,7 @@ def make_case(case: tuple[int, int], sources: dict[str, list[Path]], folder: Pat
     name = formats[case[1] % len(formats)]
     source = sources[name][int(rng.integers(len(sources[name])))]
     folder.mkdir()
-    for beside in source.parent.glob(f"{source.name.split('.')[0]}.*raw*"):
+    for beside in [*source.parent.glob(f"{source.name.split('.')[0]}.*raw*"), *source.parent.glob("beside/*")]:
         (folder / beside.name).write_bytes(beside.read_bytes())
     path = folder / source.name
     path.write_bytes(mutated(source.read_bytes(), rng))
@@ -162,8 +183,10 @@ class Reader:
     def _start(self) -> None:
         command = [sys.executable, str(Path(__file__).with_name("fuzz_reader.py")), str(SPARE_BYTES)]
         # Without buffer: what `select` waits for must not lie in one already.
+        self.temporary = tempfile.TemporaryDirectory(prefix="fuzzing-")
+        environment = os.environ | {"TMPDIR": self.temporary.name}
         pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
-        self.process = subprocess.Popen(command, bufsize=0, **pipes)
+        self.process = subprocess.Popen(command, bufsize=0, env=environment, **pipes)
         self._answer(LONGEST_WAIT)
 
     def _answer(self, seconds: float = SECONDS) -> dict[str, Any] | None:
@@ -201,6 +224,7 @@ class Reader:
     def _gone(self, verdict: str, seconds: float) -> dict[str, Any]:
         self.process.kill()
         code = self.process.wait()
+        self.temporary.cleanup()
         self._start()
         return {"verdict": verdict, "told": f"exit status {code}", "seconds": seconds, "megabytes": 0.0}
 
@@ -211,13 +235,18 @@ class Reader:
         self.process.stdout.close()
         self.process.kill()
         self.process.wait()
+        self.temporary.cleanup()
 
 
-def run(cases: Iterable[tuple[int, int]], folder: Path, *, processes: int = 2) -> list[Outcome]:
+def run(
+    cases: Iterable[tuple[int, int]],
+    folder: Path,
+    *,
+    formats: Sequence[str] = fuzz_sources.FORMATS,
+    processes: int = 2,
+) -> list[Outcome]:
     """Make and read these cases (seed and number); files that did harm stay in ``folder``."""
-    import fuzz_sources
-
-    sources = fuzz_sources.write_all(folder / "sources")
+    sources = fuzz_sources.write_all(folder / "sources", formats)
     waiting: queue.SimpleQueue[tuple[int, int]] = queue.SimpleQueue()
     for case in cases:
         waiting.put(case)

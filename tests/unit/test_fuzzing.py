@@ -14,6 +14,7 @@ import pytest
 import SimpleITK as sitk
 import tifffile
 from dicom_phantom import ct_slice, enhanced_ct, places, save, voxels
+from fuzz_sources import CONTAINERS
 from pydicom.uid import DeflatedExplicitVRLittleEndian, RLELossless
 
 from napari_lungseg.errors import ReadError
@@ -29,6 +30,9 @@ KEPT = [
 ]
 
 
+KEPT_CONTAINERS: list[tuple[int, int]] = []
+
+
 def test_mutated_files_open_rightly_or_are_refused(tmp_path: Path) -> None:
     cases = [(fuzzing.SEED, number) for number in range(200)]
     outcomes = fuzzing.run([*KEPT, *cases], tmp_path)
@@ -37,6 +41,21 @@ def test_mutated_files_open_rightly_or_are_refused(tmp_path: Path) -> None:
     assert len(outcomes) == len(KEPT) + 200
     assert min(verdicts.count("volume"), verdicts.count("refused")) > 30
     assert sum(outcome.agrees is True for outcome in outcomes) > 15
+
+
+def test_mutated_containers_open_rightly_or_are_refused(tmp_path: Path) -> None:
+    cases = [(fuzzing.SEED, number) for number in range(90)]
+    outcomes = fuzzing.run([*KEPT_CONTAINERS, *cases], tmp_path, formats=CONTAINERS)
+    assert [outcome for outcome in outcomes if fuzzing.is_harm(outcome)] == []
+    verdicts = [outcome.verdict for outcome in outcomes]
+    assert min(verdicts.count("volume"), verdicts.count("refused")) > 15
+
+
+@pytest.mark.slow
+def test_six_hundred_mutated_containers(tmp_path: Path) -> None:
+    outcomes = fuzzing.run(((fuzzing.SEED, number) for number in range(600)), tmp_path, formats=CONTAINERS)
+    sys.stderr.write(f"\n{fuzzing.table(outcomes)}\n")
+    assert [outcome for outcome in outcomes if fuzzing.is_harm(outcome)] == []
 
 
 @pytest.mark.slow

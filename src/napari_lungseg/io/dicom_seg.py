@@ -23,7 +23,7 @@ from .decoded import Decoded
 from .dicom_decode import stored_values
 from .dicom_derived import unnamed
 from .dicom_geometry import along_normal, radiograph_geometry, stack_geometry
-from .dicom_header import DamagedFileError, Frame, Instance, frames_of, read_instance
+from .dicom_header import DamagedFileError, Frame, Instance, NotAScanError, frames_of, read_instance
 from .dicom_kind import neutral_name
 from .dicom_source import Grid, grids_beside
 from .label_layers import Label, Layers
@@ -88,6 +88,10 @@ def _frames(path: Path) -> tuple[Instance, list[Frame]]:
         if "PhotometricInterpretation" in instance.header:
             instance.header.PhotometricInterpretation = "MONOCHROME2"
         frames = frames_of(instance)
+    except NotAScanError as error:
+        raise ReadError(
+            f"{path.name} is a DICOM segmentation without rows or columns. Copy or export it again."
+        ) from error
     except (DamagedFileError, OSError) as error:
         raise ReadError(f"{path.name} is a damaged DICOM segmentation: {error}. Copy or export it again.") from error
     if frames[0].get("TotalPixelMatrixColumns") is not None:
