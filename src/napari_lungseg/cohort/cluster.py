@@ -57,17 +57,33 @@ def _check_installed() -> None:
 def _local(settings: CohortSettings, device: str) -> Iterator[Any]:
     import logging
 
+    import dask
     from distributed import LocalCluster
 
-    cluster = LocalCluster(
-        n_workers=settings.workers or max(1, gpus(device)),
-        threads_per_worker=settings.overlap,
-        processes=True,
-        dashboard_address=":0" if has_dashboard() else None,
-        silence_logs=logging.CRITICAL,
-    )
-    with cluster:
+    workers = settings.workers or max(1, gpus(device))
+    with (
+        dask.config.set({"distributed.nanny.pre-spawn-environ": _environment(workers)}),
+        LocalCluster(
+            n_workers=workers,
+            threads_per_worker=settings.overlap,
+            processes=True,
+            dashboard_address=":0" if has_dashboard() else None,
+            silence_logs=logging.CRITICAL,
+        ) as cluster,
+    ):
         yield cluster
+
+
+def _environment(workers: int) -> dict[str, int]:
+    """What a worker's process starts with, instead of what Dask sets: one thread, and freed memory given back at once.
+
+    One arena for all threads: in those of other threads than the first, the C library gives memory back whatever it is told
+    (see `segmentation.devices.keep_freed_memory`).
+    """
+    from dask.system import CPU_COUNT
+
+    threads = max(1, int(CPU_COUNT) // workers)
+    return {"OMP_NUM_THREADS": threads, "MALLOC_ARENA_MAX": 1}
 
 
 def has_dashboard() -> bool:
