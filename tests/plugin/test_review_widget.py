@@ -11,7 +11,17 @@ import numpy as np
 import pytest
 
 from napari_lungseg import read, write
-from napari_lungseg.cohort.folder import CORRECTED, FORMAT, LABELS, MANIFEST, REVIEW, ROWS, CohortFolder, write_json
+from napari_lungseg.cohort.folder import (
+    CORRECTED,
+    DRAFT,
+    FORMAT,
+    LABELS,
+    MANIFEST,
+    REVIEW,
+    ROWS,
+    CohortFolder,
+    write_json,
+)
 from napari_lungseg.cohort.review import training_folder
 from napari_lungseg.cohort.rows import empty_row, worst_first
 from napari_lungseg.plugin.review_widget import ReviewWidget
@@ -149,6 +159,68 @@ def test_changed_labels_are_asked_about(
     widget.table.choose(3)
     wait(widget, qtbot)
     assert case_of(widget) == "good" and review_of(folder, "fair")["verdict"] == "corrected" and not answers
+
+
+@pytest.mark.parametrize("closing", ["close_down", "clock"])
+def test_changes_survive_a_window_that_closes(
+    closing: str, widget: ReviewWidget, model_viewer: Any, qtbot: Any, tmp_path: Path, notices: list[Any]
+) -> None:
+    folder = make_cohort(tmp_path)
+    opened(widget, qtbot, folder)
+    press(widget, qtbot, "next case")
+    widget.shown.labels.data[2] = 1
+    changed = widget.shown.labels.data.copy()
+    widget.notes.setText("half of it done")
+    if closing == "clock":
+        widget.draft.keep()
+        qtbot.waitUntil(folder.case("bad", DRAFT).is_file, timeout=60_000)
+        widget.draft._shown = None  # from here on as if the program had ended
+    widget.close_down()
+    assert not folder.case("bad", CORRECTED).exists()
+    assert review_of(folder, "bad") == {"verdict": "", "notes": "half of it done"}
+    model_viewer.layers.clear()
+    later = ReviewWidget(model_viewer)
+    qtbot.addWidget(later)
+    opened(later, qtbot, folder)
+    assert case_of(later) == "bad" and later.notes.text() == "half of it done"
+    np.testing.assert_array_equal(later.shown.labels.data, changed)
+    assert "not saved" in later.box.message.text() and later.shown.is_edited
+    press(later, qtbot, "correct")
+    assert case_of(later) == "fair" and review_of(folder, "bad")["verdict"] == "corrected"
+    assert not list(folder.case("bad").glob("draft*"))
+    later.close_down()
+
+
+def test_changes_that_are_undone_or_discarded_are_kept_nowhere(
+    widget: ReviewWidget, qtbot: Any, tmp_path: Path, notices: list[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = make_cohort(tmp_path)
+    opened(widget, qtbot, folder)
+    monkeypatch.setattr(widget, "ask_edits", lambda: "discard")
+    press(widget, qtbot, "next case")
+    for undo in (widget.restore, widget.next_case):
+        widget.shown.labels.data[2] = 1
+        widget.draft.keep()
+        qtbot.waitUntil(folder.case("bad", DRAFT).is_file, timeout=60_000)
+        undo()
+        wait(widget, qtbot)
+        widget.draft.keep()
+        assert not list(folder.case("bad").glob("draft*"))
+    assert case_of(widget) == "fair"
+
+
+def test_another_cohort_is_opened_once_changes_are_saved(
+    widget: ReviewWidget, qtbot: Any, tmp_path: Path, notices: list[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, other = make_cohort(tmp_path), make_cohort(tmp_path / "other")
+    opened(widget, qtbot, folder)
+    press(widget, qtbot, "next case")
+    widget.shown.labels.data[2] = 1
+    monkeypatch.setattr(widget, "ask_edits", lambda: "save")
+    widget.open(other.root)
+    qtbot.waitUntil(lambda: widget.folder.root == other.root, timeout=60_000)
+    assert review_of(folder, "bad")["verdict"] == "corrected"
+    wait(widget, qtbot)
 
 
 def test_a_correction_is_taken_back(widget: ReviewWidget, qtbot: Any, tmp_path: Path, notices: list[Any]) -> None:

@@ -5,10 +5,14 @@ from __future__ import annotations
 import csv
 import json
 import os
+import random
+import shutil
+import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -22,31 +26,59 @@ from napari_lungseg.phantom import thorax_ct, thorax_xray
 SECRET = "Mustermann"
 """In the name of every input; the patient's name in the DICOM files, too."""
 _FORMATS = (".nii.gz", ".mha", ".nrrd", "dicom", ".png", ".mhd")
+_BROKEN = "_broken"
 
 
-def make_cohort(folder: Path, count: int, *, seed: int = 5, broken: float = 0.1) -> list[Path]:
-    """Write ``count`` inputs, of which a share is cut short; returns the broken ones."""
+def make_cohort(folder: Path, count: int, *, seed: int = 5, broken: float = 0.1) -> None:
+    """Write ``count`` inputs, of which a share is damaged, whatever their format; `is_broken` says which."""
     rng = np.random.default_rng(seed)
     folder.mkdir(parents=True, exist_ok=True)
-    paths = [_make(folder, number, rng) for number in range(count)]
-    files = [number for number, path in enumerate(paths) if path.suffix in (".gz", ".nrrd", ".png")]
-    bad = (
-        [paths[number] for number in rng.choice(files, max(1, round(broken * count)), replace=False)] if broken else []
-    )
-    for path in bad:
-        path.write_bytes(path.read_bytes()[: path.stat().st_size // 3])
-    return bad
+    bad = rng.choice(count, max(1, round(broken * count)), replace=False) if broken else ()
+    for number in range(count):
+        stem = f"{SECRET}_{number:03d}{_BROKEN if number in bad else ''}"
+        path = _make(folder, stem, number, rng)
+        if number in bad:
+            _break(path, rng)
 
 
-def _make(folder: Path, number: int, rng: np.random.Generator) -> Path:
+def inputs_in(folder: Path) -> list[Path]:
+    """Files and series that `make_cohort` wrote, without what lies beside them."""
+    return sorted(path for path in folder.iterdir() if not path.name.endswith((".json", ".zraw")))
+
+
+def is_broken(path: Path) -> bool:
+    """Whether an input cannot be read."""
+    return _BROKEN in path.name
+
+
+def _break(path: Path, rng: np.random.Generator) -> None:
+    """Damage an input as disks, interrupted copies and wrong programs do."""
+    ways: list[Callable[[bytes], bytes]] = [_cut, _flip, lambda content: b"", lambda content: rng.bytes(len(content))]
+    way = ways[int(rng.integers(len(ways)))] if path.is_file() else _cut
+    for file in path.glob("*") if path.is_dir() else [path.with_suffix(".zraw") if path.suffix == ".mhd" else path]:
+        file.write_bytes(way(file.read_bytes()))
+
+
+def _cut(content: bytes) -> bytes:
+    return content[: 2 * len(content) // 3]
+
+
+def _flip(content: bytes) -> bytes:
+    """One bit, in the packed voxels."""
+    changed = bytearray(content)
+    changed[3 * len(content) // 4] ^= 1
+    return bytes(changed)
+
+
+def _make(folder: Path, stem: str, number: int, rng: np.random.Generator) -> Path:
     kind = _FORMATS[number % len(_FORMATS)]
-    stem = f"{SECRET}_{number:03d}"
+    seed = int(rng.integers(1 << 30))
     if kind == ".png":
-        volume, _ = thorax_xray((48, 56), seed=int(rng.integers(1 << 30)))
+        volume, _ = thorax_xray((int(rng.integers(48, 80)), int(rng.integers(48, 80))), seed=seed)
         return write(volume, folder / f"{stem}.png")
     shape = (int(rng.integers(6, 12)), int(rng.integers(36, 48)), int(rng.integers(36, 48)))
-    spacing = tuple(extent / size * rng.uniform(0.9, 1.1) for extent, size in zip((288, 304, 340), shape, strict=True))
-    volume, _ = thorax_ct(shape, spacing, seed=int(rng.integers(1 << 30)))
+    spacing = tuple(extent / size * rng.uniform(0.8, 1.2) for extent, size in zip((288, 304, 340), shape, strict=True))
+    volume, _ = thorax_ct(shape, spacing, seed=seed, pathology=True)
     if kind != "dicom":
         return write(volume, folder / f"{stem}{kind}")
     stored = (np.asarray(volume.array) + 1024).astype(np.uint16)
@@ -90,8 +122,11 @@ def wait_for(condition: Callable[[], Any], process: subprocess.Popen[str] | None
 
 def workers_of(process: subprocess.Popen[str]) -> list[psutil.Process]:
     """Worker processes of a client."""
-    below = psutil.Process(process.pid).children(recursive=True)
-    return [child for child in below if "spawn_main" in " ".join(child.cmdline())]
+    try:
+        below = psutil.Process(process.pid).children(recursive=True)
+        return [child for child in below if "spawn_main" in " ".join(child.cmdline())]
+    except psutil.NoSuchProcess:  # one that ended while they were looked at
+        return []
 
 
 def rows_of(out: Path) -> list[dict[str, str]]:
@@ -106,8 +141,8 @@ def states_of(out: Path) -> dict[str, int]:
     return {state: states.count(state) for state in set(states)}
 
 
-def check_whole(out: Path) -> None:
-    """Everything that is there can be read, everything recorded is there, and nothing half-written is left."""
+def check_whole(out: Path, *, killed: bool = False) -> None:
+    """Everything recorded is there and whole; unless somebody was killed just now, nothing half-written is left."""
     import nibabel
 
     for path in (out / "records").glob("*.json"):
@@ -116,9 +151,69 @@ def check_whole(out: Path) -> None:
                 labels = nibabel.load(out / "cases" / row["case"] / "labels.nii.gz")
                 assert labels.shape[2] == row["slices"]
                 assert np.asarray(labels.dataobj).max() <= 2
-    assert not list(out.rglob(".writing-*"))
+    assert killed or not list(out.rglob(".writing-*"))
 
 
 def changed(out: Path) -> dict[str, int]:
     """Label map → when it was written."""
     return {path.parent.name: path.stat().st_mtime_ns for path in out.glob("cases/*/labels.nii.gz")}
+
+
+@contextmanager
+def dask_cluster(workers: int = 1) -> Iterator[tuple[str, list[subprocess.Popen[bytes]]]]:
+    """A scheduler and workers of their own, as somebody else would run them; the scheduler is the first process."""
+    place = Path(os.environ["HOME"]) / f"scheduler-{random.random()}.json"
+    common = [sys.executable, "-m", "distributed.cli"]
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "env": quick()}
+    scheduler = [
+        *common[:2],
+        "distributed.cli.dask_scheduler",
+        "--port",
+        "0",
+        "--no-dashboard",
+        "--scheduler-file",
+        str(place),
+    ]
+    processes = [subprocess.Popen(scheduler, **quiet)]  # type: ignore[call-overload]
+    try:
+        wait_for(place.exists)
+        address = json.loads(place.read_text())["address"]
+        for _ in range(workers):
+            processes.append(add_worker(address))
+        yield address, processes
+    finally:
+        for process in processes[::-1]:
+            process.send_signal(signal.SIGTERM)
+        for process in processes:
+            try:
+                process.wait(20)
+            except subprocess.TimeoutExpired:
+                process.kill()
+
+
+def add_worker(address: str) -> subprocess.Popen[bytes]:
+    command = [sys.executable, "-m", "distributed.cli.dask_worker", address, "--nthreads", "2", "--no-dashboard"]
+    return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=quick())
+
+
+@contextmanager
+def small_disk(place: Path, megabytes: int) -> Iterator[bool]:
+    """A disk in memory at a place, and whether there is one: only root may mount it."""
+    place.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", f"size={megabytes}m", "tmpfs", str(place)]
+    if shutil.which("mount") is None or subprocess.run(mount, check=False, capture_output=True).returncode:
+        yield False
+        return
+    try:
+        yield True
+    finally:
+        subprocess.run(["umount", "-l", str(place)], check=False)
+
+
+def fill(disk: Path, left: int) -> Path:
+    """A file that leaves so many bytes of a disk."""
+    filler = disk / "filler"
+    with filler.open("wb") as file:
+        for _ in range((shutil.disk_usage(disk).free - left) // 1024):
+            file.write(bytes(1024))
+    return filler

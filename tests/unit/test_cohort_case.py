@@ -11,9 +11,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 from cohort_phantoms import SECRET, check_whole, make_cohort
+from dicom_phantom import ct_series
 from tiny_model import save_tiny
 
-from napari_lungseg import write
+from napari_lungseg import read, write
 from napari_lungseg.cohort import case as case_module
 from napari_lungseg.cohort.case import Task, settled, work_on
 from napari_lungseg.cohort.content import content_hash, fingerprint, model_hash, settings_hash
@@ -235,6 +236,7 @@ def test_the_key_changes_with_what_changes_labels(model: str) -> None:
     others = [SegmentSettings(mirror=True), SegmentSettings(postprocess=False)]
     assert len({usual, settings_hash(others[0], None, None), settings_hash(others[1], None, None)}) == 3
     assert settings_hash(SegmentSettings(), "ct", None) != usual
+    assert settings_hash(SegmentSettings(), None, None, straighten=True) != usual
     assert model_hash(model) != model_hash(None)
 
 
@@ -247,6 +249,24 @@ def test_names_are_taken_out_of_messages(tmp_path: Path) -> None:
     told = "lungs.nii.gz is damaged or cut short: its slices are missing"
     assert Anonymous([Path("/scans/slices/cut.nii.gz")])(told) == told
     assert "erika" not in Anonymous([Path("/data/erika/0001.dcm")])("The folder 'erika' holds nothing")
+
+
+def test_tilted_slices_are_straightened_on_request_and_labels_lie_on_their_own_grid(task: Task, tmp_path: Path) -> None:
+    volume, _ = thorax_ct((8, 40, 44), seed=4)
+    angle = np.deg2rad(15)
+    slanted = (0, np.sin(angle) * 36, np.cos(angle) * 36)  # from slice to slice, in planes that are axial
+    places = [tuple(number * step for step in slanted) for number in range(8)]
+    stored = (np.asarray(volume.array) + 1024).astype(np.uint16)
+    series = tmp_path / "tilted"
+    ct_series(series, stored, places, PixelSpacing=[7.6, 7.7], RescaleIntercept=-1024)
+    rows = {}
+    for straighten in (False, True):
+        asked = dataclasses.replace(task, root=tmp_path / str(straighten), straighten=straighten)
+        (rows[straighten],) = work(asked, series)["rows"]
+        (labels,) = read(CohortFolder(asked.root).case(rows[straighten]["case"], LABELS), labels=True)
+        (scan,) = read(series)
+        assert labels.geometry.same_grid(scan.geometry)
+    assert "straightened" in rows[True]["findings"] and "straightened" not in rows[False]["findings"]
 
 
 def test_what_is_settled_depends_on_the_key(task: Task, scan: Path) -> None:

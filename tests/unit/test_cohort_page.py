@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import re
 from pathlib import Path
@@ -12,6 +13,7 @@ from napari_lungseg.cohort.folder import REVIEW, CohortFolder, write_json
 from napari_lungseg.cohort.inputs import Input
 from napari_lungseg.cohort.page import page_of
 from napari_lungseg.cohort.results import Results
+from napari_lungseg.cohort.review import Review, write_review
 from napari_lungseg.cohort.rows import empty_row, worst_first
 from napari_lungseg.cohort.settings import CohortSettings
 
@@ -34,8 +36,11 @@ def test_worst_first() -> None:
         row("doubted", expected_dice=0.98, doubts=2),
         row("broken", state="failed"),
         row("unsure", expected_dice=None),
+        row("calibrated", expected_dice=0.99, predicted_dice=0.8),
+        row("empty", doubts=1),
     ]
-    assert [entry["case"] for entry in worst_first(rows)] == ["broken", "doubted", "poor", "good", "unsure", "out"]
+    order = ["broken", "empty", "doubted", "calibrated", "poor", "good", "unsure", "out"]
+    assert [entry["case"] for entry in worst_first(rows)] == order
 
 
 def test_the_page_needs_nothing_beside_it_and_runs_no_foreign_code(tmp_path: Path) -> None:
@@ -46,12 +51,28 @@ def test_the_page_needs_nothing_beside_it_and_runs_no_foreign_code(tmp_path: Pat
     write_json(folder.case("a", REVIEW), {"format": 1, "verdict": "accepted"})
     page = page_of(folder, [row("a", told=told, series="<b>", right_lung_volume_ml=3.5)], "2030-01-02T03:04:05Z")
     assert not re.search(r'(src|href)="(?!data:)', page)
-    assert page.count("</script>") == 2
+    assert page.count("</script>") == 3
     content = content_of(page)
     assert content["rows"][0]["told"][0] == told[0] | {"doubt": True}
     assert content["rows"][0]["picture"].startswith("data:image/jpeg;base64,")
-    assert content["rows"][0]["review"] == "accepted"
+    assert '{"a": "accepted"}' in page
     assert "right_lung_volume_ml" in content["columns"]
+
+
+def test_a_verdict_is_on_the_page_and_in_the_table_at_once(tmp_path: Path) -> None:
+    folder = CohortFolder(tmp_path)
+    for case in "ab":
+        folder.case(case).mkdir(parents=True)
+    (tmp_path / "index.html").write_text(page_of(folder, [row("a", series="@DATA@"), row("b")], "2030"))
+    before = content_of((tmp_path / "index.html").read_text())
+    write_review(folder, "a", Review("accepted", "fine, all of it"))
+    write_review(folder, "b", Review("</script>"))
+    write_review(folder, "a", Review("rejected"))
+    page = (tmp_path / "index.html").read_text()
+    assert '{"a": "rejected", "b": "\\u003c/script>"}' in page
+    assert content_of(page) == before
+    with (tmp_path / "reviews.csv").open(newline="") as file:
+        assert {line["case"]: line["verdict"] for line in csv.DictReader(file)} == {"a": "rejected", "b": "</script>"}
 
 
 def results(tmp_path: Path, columns: list[dict[str, Any]], **settings: Any) -> Results:

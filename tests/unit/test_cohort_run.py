@@ -3,15 +3,9 @@
 from __future__ import annotations
 
 import json
-import os
-import random
-import shutil
-import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -19,12 +13,17 @@ from cohort_phantoms import (
     SECRET,
     changed,
     check_whole,
+    dask_cluster,
     ended,
+    fill,
     finished,
+    inputs_in,
+    is_broken,
     lungseg,
     make_cohort,
     quick,
     rows_of,
+    small_disk,
     states_of,
     wait_for,
     workers_of,
@@ -41,7 +40,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def scans(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Eleven sound CT and X-rays and a broken one. The X-rays fail, too: the model is for CT."""
+    """Eleven sound inputs and a broken one. The X-rays fail, too: the model is for CT."""
     folder = tmp_path_factory.mktemp("cohort") / "in"
     make_cohort(folder, COUNT)
     return folder
@@ -58,23 +57,9 @@ def arguments(scans: Path, out: Path, model: Path, *more: object) -> tuple[objec
 
 def expected(scans: Path) -> dict[str, int]:
     """State → rows: whatever is sound and a CT is done."""
-    xrays = len(list(scans.glob("*.png")))
-    broken = sum(
-        path.stat().st_size < 2000 or _is_cut(path) for path in scans.iterdir() if path.suffix in (".gz", ".nrrd")
-    )
-    total = len([path for path in scans.iterdir() if not path.name.endswith((".json", ".zraw"))])
-    return {"done": total - xrays - broken, "failed": xrays + broken}
-
-
-def _is_cut(path: Path) -> bool:
-    from napari_lungseg import read
-    from napari_lungseg.errors import ReadError
-
-    try:
-        read(path)[0].load()  # type: ignore[union-attr]
-    except ReadError:
-        return True
-    return False
+    inputs = inputs_in(scans)
+    done = sum(path.suffix != ".png" and not is_broken(path) for path in inputs)
+    return {"done": done, "failed": len(inputs) - done}
 
 
 def test_a_cohort_and_its_second_run(scans: Path, out: Path, model: Path) -> None:
@@ -137,43 +122,6 @@ def test_a_killed_client_is_finished_by_the_next_run(scans: Path, out: Path, mod
     check_whole(out)
 
 
-@contextmanager
-def dask_cluster(workers: int = 1) -> Iterator[tuple[str, list[subprocess.Popen[bytes]]]]:
-    """A scheduler and workers of their own, as somebody else would run them; the scheduler is the first process."""
-    place = Path(os.environ["HOME"]) / f"scheduler-{random.random()}.json"
-    common = [sys.executable, "-m", "distributed.cli"]
-    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "env": quick()}
-    scheduler = [
-        *common[:2],
-        "distributed.cli.dask_scheduler",
-        "--port",
-        "0",
-        "--no-dashboard",
-        "--scheduler-file",
-        str(place),
-    ]
-    processes = [subprocess.Popen(scheduler, **quiet)]  # type: ignore[call-overload]
-    try:
-        wait_for(place.exists)
-        address = json.loads(place.read_text())["address"]
-        for _ in range(workers):
-            processes.append(add_worker(address))
-        yield address, processes
-    finally:
-        for process in processes[::-1]:
-            process.send_signal(signal.SIGTERM)
-        for process in processes:
-            try:
-                process.wait(20)
-            except subprocess.TimeoutExpired:
-                process.kill()
-
-
-def add_worker(address: str) -> subprocess.Popen[bytes]:
-    command = [sys.executable, "-m", "distributed.cli.dask_worker", address, "--nthreads", "2", "--no-dashboard"]
-    return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=quick())
-
-
 def test_a_killed_scheduler_ends_the_run_clearly(scans: Path, out: Path, model: Path) -> None:
     with dask_cluster() as (address, processes):
         process = lungseg(*arguments(scans, out, model, "--scheduler", address))
@@ -197,28 +145,21 @@ def test_nobody_at_the_address(scans: Path, out: Path, model: Path) -> None:
     assert "No Dask scheduler answers" in said
 
 
-@pytest.mark.skipif(shutil.which("mount") is None or getattr(os, "geteuid", lambda: 1)() != 0, reason="needs root")
 def test_a_full_disk_ends_the_run_clearly(scans: Path, tmp_path: Path, model: Path) -> None:
     disk = tmp_path / "disk"
-    disk.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=1200k", "tmpfs", str(disk)]
-    if subprocess.run(mount, check=False, capture_output=True).returncode:
-        pytest.skip("nothing can be mounted here")
-    try:
-        filler = disk / "filler"
-        filler.write_bytes(bytes(1_050_000))
+    with small_disk(disk, 20) as mounted:
+        if not mounted:
+            pytest.skip("nothing can be mounted here")
+        filler = fill(disk, 150_000)
         code, said = ended(lungseg(*arguments(scans, disk / "out", model)))
         assert code == 2
         assert "full" in said
         assert "Traceback" not in said
         check_whole(disk / "out")
         filler.unlink()
-        subprocess.run(["mount", "-o", "remount,size=20m", str(disk)], check=True)
         code, said = ended(lungseg(*arguments(scans, disk / "out", model)))
         assert states_of(disk / "out") == expected(scans)
         check_whole(disk / "out")
-    finally:
-        subprocess.run(["umount", "-l", str(disk)], check=False)
 
 
 def test_two_runs_do_not_share_a_folder(scans: Path, out: Path, model: Path) -> None:

@@ -160,6 +160,21 @@ def test_voxels_in_a_folder_below_are_read(tmp_path: Path, suffix: str, key: str
         read(path)
 
 
+@pytest.mark.parametrize("name", ["a.mha", "a.mhd", "a.nrrd", "a.nhdr", "a.nii.gz", "a.png"])
+def test_one_changed_byte_in_packed_voxels_is_told(tmp_path: Path, name: str) -> None:
+    rng = np.random.default_rng(2)
+    shape, kind = ((40, 50), np.uint8) if name.endswith("png") else ((6, 40, 50), np.int16)
+    image = sitk.GetImageFromArray(rng.integers(0, 200, shape).astype(kind))
+    sitk.WriteImage(image, str(tmp_path / name), useCompression=True)
+    assert read(tmp_path / name)
+    voxels_file = max(tmp_path.iterdir(), key=lambda path: path.stat().st_size)
+    content = bytearray(voxels_file.read_bytes())
+    content[len(content) // 2] ^= 0xFF
+    voxels_file.write_bytes(content)
+    with pytest.raises(ReadError, match="damaged"):
+        read(tmp_path / name)[0].load()
+
+
 def test_frames_that_are_promised_must_be_there(tmp_path: Path) -> None:
     axial = (1, 0, 0, 0, 1, 0)
     image = enhanced_ct(voxels(3), places(3, axial), axial)

@@ -45,6 +45,7 @@ def cohort(
     device: str = "auto",
     modality: Modality | None = None,
     hu_offset: float | Literal["auto"] | None = None,
+    straighten: Annotated[bool, Parameter(negative=())] = False,
     yes: Annotated[bool, Parameter(name=("--yes", "-y"), negative=())] = False,
     cohort: Annotated[CohortFlags, Parameter(name="*", group=_COHORT)] = CohortFlags(),  # noqa: B008 - frozen
     settings: Annotated[SegmentFlags, Parameter(name="*", group=_SETTINGS)] = SegmentFlags(),  # noqa: B008 - frozen
@@ -68,6 +69,8 @@ def cohort(
         What the images are, where the files do not say it or say it wrongly.
     hu_offset : float
         For CT without Hounsfield units: what to add to its values, e.g. -1024; auto finds it.
+    straighten : bool
+        Segment CT slices of a tilted gantry or at uneven distances on a straight and even grid, and bring labels back.
     yes : bool
         Fetch the model's weights without asking, where they are not on this computer yet.
     """
@@ -78,7 +81,7 @@ def cohort(
     if model is not None:
         make_ready(model, yes=yes)
     chosen = settings_from(settings, SegmentSettings), settings_from(cohort, CohortSettings)
-    task = Task(out, "", model, device, modality, hu_offset, *chosen)
+    task = Task(out, "", model, device, modality, hu_offset, *chosen, straighten)
     done = show.drained(_told(iter_cohort((path, *paths), task)), "cohort")
     counts = done.counts
     show.line(

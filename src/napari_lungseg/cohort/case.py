@@ -42,7 +42,7 @@ class Task:
     ----------
     root : folder of the results
     key : hash of model and settings, set by `run_cohort`; results that bear it need not be made again
-    model, device, modality, hu_offset, segment : as for `lungseg segment`
+    model, device, modality, hu_offset, segment, straighten : as for `lungseg segment`
     cohort : which scans, and whether those that failed are tried again
     """
 
@@ -54,6 +54,7 @@ class Task:
     hu_offset: float | str | None = None
     segment: SegmentSettings = field(default_factory=SegmentSettings)
     cohort: CohortSettings = field(default_factory=CohortSettings)
+    straighten: bool = False
 
 
 def settled(folder: CohortFolder, record: dict[str, Any], task: Task, *, with_report: bool = True) -> bool:
@@ -255,10 +256,13 @@ class _Worker:
         self._finish(row, rows.DONE, "")
 
     def _segment(self, volume: Volume) -> tuple[LabelMap, float]:
-        """Labels, and the seconds for which they held the device."""
+        """Labels on the scan's own grid, and the seconds for which they held the device."""
+        from ..analysis.resample import resample_labels
+        from ..analysis.straighten import straightened
         from ..segmentation.predict import iter_segment
 
-        steps = iter_segment(volume, self.task.model, device=self.device, settings=self.task.segment)
+        straight = straightened(volume) if self.task.straighten else volume
+        steps = iter_segment(straight, self.task.model, device=self.device, settings=self.task.segment)
         with _DEVICE:
             started = time.perf_counter()
             _set_threads(self.threads)
@@ -267,6 +271,9 @@ class _Worker:
                     break
             held = time.perf_counter() - started
         labels = drain(steps)
+        if straight is not volume:
+            told = (*labels.findings, straight.findings[-1])
+            labels = dataclasses.replace(resample_labels(labels, volume.geometry), findings=told)
         self._log(f"the network took {held:.2f} s on {labels.record.get('device')}")
         return labels, held
 

@@ -78,8 +78,10 @@ def _of_file(path: Path, modified: int) -> str:
         return hashlib.file_digest(file, _digest).hexdigest()
 
 
-def settings_hash(settings: SegmentSettings, modality: str | None, hu_offset: float | str | None) -> str:
+def settings_hash(
+    settings: SegmentSettings, modality: str | None, hu_offset: float | str | None, *, straighten: bool = False
+) -> str:
     """Hash of all that changes the labels of a scan beside the model."""
     said = {name: value for name, value in dataclasses.asdict(settings).items() if name not in _ONLY_SPEED}
-    told = json.dumps([RESULTS_FORMAT, said, modality, hu_offset], sort_keys=True)
+    told = json.dumps([RESULTS_FORMAT, said, modality, hu_offset, straighten], sort_keys=True)
     return str(_digest(told.encode()).hexdigest())

@@ -21,9 +21,9 @@ if TYPE_CHECKING:
 
 FORMAT = 1
 LABELS, THUMBNAIL, LOG, REPORT = "labels.nii.gz", "thumbnail.jpg", "log.txt", "report.html"
-CORRECTED, REVIEW = "corrected.nii.gz", "review.json"
+CORRECTED, DRAFT, REVIEW = "corrected.nii.gz", "draft.nii.gz", "review.json"
 MANIFEST, STATUS, PAGE, TABLE, PARQUET = "manifest.json", "status.json", "index.html", "results.csv", "results.parquet"
-ROWS = "results.json"
+ROWS, REVIEWS = "results.json", "reviews.csv"
 _PRIVATE, _KEY = "private", "inputs.csv"
 
 

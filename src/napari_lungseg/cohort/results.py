@@ -112,7 +112,7 @@ class Results:
     def rows(self) -> list[dict[str, Any]]:
         """One row per scan, worst first, the user's columns among them; what the filters reject now is left out."""
         own = {name for record in self.records.values() for row in record["rows"] for name in row}
-        own |= {name for item in self.inputs for name in item.whose}
+        own |= {"review"} | {name for item in self.inputs for name in item.whose}
         found = []
         for number, record in sorted(self.records.items()):
             given = self.inputs[number].columns.items()
@@ -217,6 +217,7 @@ class Results:
             "device": task.device,
             "modality": task.modality,
             "hu_offset": task.hu_offset,
+            "straighten": task.straighten,
             "segment": asdict(task.segment),
             "cohort": asdict(task.cohort),
         }

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..progress import Progress
-from .folder import CORRECTED, LABELS, REVIEW, CohortFolder, read_json, write_json
+from .folder import CORRECTED, DRAFT, LABELS, REVIEW, REVIEWS, CohortFolder, read_json, write_json
+from .page import show_verdict
 from .rows import CASE, LEFT_OUT, STATE
 
 if TYPE_CHECKING:
@@ -44,13 +45,15 @@ class OpenedCase:
     case : its name
     volume : the scan, loaded
     original : labels as they were made; empty where none could be
-    corrected : labels as a person left them, or None
+    corrected : labels as a person saved them, or None
+    draft : labels that were changed and neither saved nor discarded, or None
     """
 
     case: str
     volume: Volume
     original: LabelMap
     corrected: LabelMap | None
+    draft: LabelMap | None = None
 
 
 def rows_to_review(folder: CohortFolder) -> list[dict[str, Any]]:
@@ -78,8 +81,25 @@ def write_review(folder: CohortFolder, case: str, review: Review) -> None:
     """
     if review.verdict in (IS_ACCEPTED, IS_REJECTED):
         _withdraw(folder, case)
-    stamp = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
-    write_json(folder.case(case, REVIEW), {"format": FORMAT, **dataclasses.asdict(review), "time": stamp})
+    said = dataclasses.asdict(review) | {"time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())}
+    write_json(folder.case(case, REVIEW), {"format": FORMAT, **said})
+    _list(folder, {CASE: case, **said})
+    show_verdict(folder, case, review.verdict)
+
+
+def _list(folder: CohortFolder, said: dict[str, str]) -> None:
+    """Keep all that was said in one table as well."""
+    import csv
+
+    from ..analysis.table import Table
+
+    path = folder.root / REVIEWS
+    known: dict[str, dict[str, str]] = {}
+    if path.is_file():
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            known = {line[CASE]: line for line in csv.DictReader(file)}
+    known[said[CASE]] = said
+    Table(tuple(said), tuple(tuple(line[name] for name in said) for line in known.values())).write(path)
 
 
 def iter_open_case(folder: CohortFolder, row: dict[str, Any]) -> Generator[Progress, None, OpenedCase]:
@@ -96,12 +116,12 @@ def iter_open_case(folder: CohortFolder, row: dict[str, Any]) -> Generator[Progr
 
     case = str(row[CASE])
     yield Progress(0, 2, "Reading labels …")
-    original, corrected = _labels(folder.case(case, LABELS)), _labels(folder.case(case, CORRECTED))
+    original, corrected, draft = (_labels(folder.case(case, name)) for name in (LABELS, CORRECTED, DRAFT))
     yield Progress(1, 2, "Reading the scan …")
     volume = folder.volume(row).load()
     if original is None:
         original = LabelMap(np.zeros(volume.geometry.shape, np.uint8), volume.geometry, LUNG_NAMES)
-    return OpenedCase(case, volume, original, corrected)
+    return OpenedCase(case, volume, original, corrected, draft)
 
 
 def iter_keep_corrected(
@@ -128,13 +148,40 @@ def iter_keep_corrected(
 def discard_corrected(folder: CohortFolder, case: str) -> None:
     """Remove the corrected labels of a case, whose originals were right after all."""
     _withdraw(folder, case)
-    for name in (CORRECTED, CORRECTED.replace(".nii.gz", ".labels.json")):
-        folder.case(case, name).unlink(missing_ok=True)
+    _remove(folder, case, CORRECTED)
+
+
+def keep_draft(folder: CohortFolder, case: str, labels: LabelMap) -> None:
+    """Keep changed labels that are not saved yet, to be shown when the case is opened again.
+
+    Raises
+    ------
+    WriteError
+        When the disk refuses.
+    """
+    from ..io import write
+
+    write(dataclasses.replace(labels, source="", name="draft", findings=()), folder.case(case, DRAFT))
+
+
+def has_draft(folder: CohortFolder, case: str) -> bool:
+    """Whether labels of a case were changed and neither saved nor discarded."""
+    return folder.case(case, DRAFT).is_file()
+
+
+def discard_draft(folder: CohortFolder, case: str) -> None:
+    """Forget changed labels that were saved or are not wanted."""
+    _remove(folder, case, DRAFT)
 
 
 def training_folder(folder: CohortFolder, modality: str) -> Path:
     """The work folder in which corrected cases are collected; it says where scans lie, hence is private."""
     return folder.private / f"corrected-{modality}"
+
+
+def _remove(folder: CohortFolder, case: str, labels: str) -> None:
+    for name in (labels, labels.replace(".nii.gz", ".labels.json")):
+        folder.case(case, name).unlink(missing_ok=True)
 
 
 def _labels(path: Path) -> LabelMap | None:

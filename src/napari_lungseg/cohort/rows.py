@@ -14,13 +14,15 @@ if TYPE_CHECKING:
     from ..volume import LabelMap, Volume
 
 DONE, FAILED, LEFT_OUT = "done", "failed", "left out"
-CASE, STATE, REASON, QUALITY, DOUBTED = "case", "state", "reason", "expected_dice", "doubts"
+CASE, STATE, REASON, DOUBTED = "case", "state", "reason", "doubts"
+# Dice that a calibrated model predicts; that any model expects of itself, which is no measure of the other.
+PREDICTED, EXPECTED = "predicted_dice", "expected_dice"
 # Beside the columns: findings in words, and whether it was a filter that left the scan out.
 TOLD, FILTERED = "told", "filtered"
 # Of every row, in this order; the user's columns and the figures of `measure` follow, then _HOW.
 _WHAT = (
     *(CASE, STATE, REASON, "series", "modality", "slices", "slice_thickness_mm", "kernel"),
-    *(QUALITY, DOUBTED, "findings"),
+    *(PREDICTED, EXPECTED, DOUBTED, "findings"),
 )
 _HOW = (
     *("seconds", "read_s", "device_s", "write_s", "device", "precision", "model", "model_version", "version"),
@@ -57,10 +59,11 @@ def facts(volume: Volume, kernel: str, thickness_mm: float | None) -> dict[str, 
 
 def judged(labels: LabelMap, findings: Sequence[Finding]) -> dict[str, Any]:
     """What the maker of the labels thinks of them."""
-    expected = [entry[QUALITY] for entry in labels.record.get("quality", ()) if QUALITY in entry]
+    expected = [entry[EXPECTED] for entry in labels.record.get("quality", ()) if EXPECTED in entry]
     codes = list(dict.fromkeys(finding.code for finding in findings))
     return {
-        QUALITY: min(expected, default=None),
+        PREDICTED: (labels.record.get("confidence") or {}).get(PREDICTED),
+        EXPECTED: min(expected, default=None),
         DOUBTED: sum(code in DOUBTS for code in codes),
         "findings": " ".join(codes),
         TOLD: [{"code": finding.code, "message": finding.message} for finding in findings],
@@ -79,11 +82,17 @@ def figures(measured: Table) -> dict[str, Any]:
     return flat
 
 
-def rank(row: Mapping[str, Any]) -> tuple[int, int, float]:
-    """Sorts what deserves a look first: what failed, what is doubted, then by the Dice that the model expects."""
-    quality = row.get(QUALITY)
+def quality_of(row: Mapping[str, Any]) -> float | None:
+    """The Dice that is predicted of a result, or else the one that its model expects."""
+    predicted = row.get(PREDICTED)
+    return row.get(EXPECTED) if predicted is None else predicted
+
+
+def rank(row: Mapping[str, Any]) -> tuple[int, bool, float, int]:
+    """Sorts what deserves a look first: what failed, what is doubted, the rest; each by the Dice that is predicted."""
+    quality, doubts = quality_of(row), int(row.get(DOUBTED) or 0)
     group = {FAILED: 0, DONE: 1}.get(row[STATE], 2)
-    return group, -int(row.get(DOUBTED) or 0), 1.0 if quality is None else float(quality)
+    return group, not doubts, (1.0 if not doubts else 0.0) if quality is None else quality, -doubts
 
 
 def worst_first(rows: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:

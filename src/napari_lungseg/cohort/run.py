@@ -69,7 +69,7 @@ def iter_cohort(paths: Sequence[str | Path], task: Task) -> Generator[Progress, 
 
     yield Progress(0, 0, "hashing the model")
     model = model_hash(task.model)
-    settings = settings_hash(task.segment, task.modality, task.hu_offset)
+    settings = settings_hash(task.segment, task.modality, task.hu_offset, straighten=task.straighten)
     task = _with_key(task, f"{model}-{settings}")
     task.root.mkdir(parents=True, exist_ok=True)
     try:

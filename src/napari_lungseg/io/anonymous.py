@@ -13,7 +13,7 @@ from .discover import candidates
 # Of lower-case words alone, which messages use themselves.
 _SHORTEST = 5
 _ORDINARY = re.compile(
-    "chest|damaged|files?|folder|header|images?|labels?|lungs|model|pixels|scans|series|shape|shift|slices?|study|thing|values?|"
+    "chest|damaged|empty|files?|folder|header|images?|labels?|lungs|model|pixels|scans|series|shape|shift|slices?|study|thing|values?|"
     "volumes?|voxels|xray"
 )
 

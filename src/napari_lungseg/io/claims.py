@@ -1,6 +1,7 @@
-"""What headers claim, held against the size of the file before anything is allocated or another file is opened.
+"""What headers claim, held against the file before anything is allocated or another file is opened.
 
-ITK believes a header: it allocates what is claimed, may crash on numbers that are none, and follows any path.
+ITK believes a header: it allocates what is claimed, may crash on numbers that are none, and follows any path. Of packed
+voxels that are damaged it takes what comes out; hence their checksums are looked at here.
 """
 
 from __future__ import annotations
@@ -8,6 +9,7 @@ from __future__ import annotations
 import math
 import os
 import re
+import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Literal
@@ -17,6 +19,9 @@ from ..errors import ReadError
 # Deflate cannot pack better than this (zlib's technical details: https://zlib.net/zlib_tech.html).
 MOST_DEFLATED = 1032
 _HEADER_BYTES = 1 << 20
+_BLOCK_BYTES = 1 << 16
+# A zlib or a gzip header, whichever comes.
+_ZLIB_OR_GZIP = 47
 _MOST_CHANNELS = 1024
 # Of lengths and directions; ITK hangs on some larger ones.
 _LARGEST = 1e9
@@ -69,17 +74,22 @@ def check_metaimage(path: Path) -> None:
         raise _damaged(path, f"{dimensions} dimensions, {channels} channel(s) of type {kind or 'unknown'}")
     needed = math.prod(sizes) * channels * _METAIMAGE_BYTES[kind]
     packed = fields.get("CompressedData", "").lower().startswith("t")
+    voxels: Path | None
     name = found[1].decode(errors="replace").strip()
     if name.upper() == "LOCAL":
-        there = path.stat().st_size - found.end()
+        voxels, start = path, found.end()
+        there = path.stat().st_size - start
         if packed and not 0 < _counts(path, fields, "CompressedDataSize", 1)[0] <= there:
             raise _damaged(path, "CompressedDataSize is more than there is")
         _check_bytes(path, there, needed, packed)
     else:
         # Beside the header the whole file is packed; ITK would allocate whatever else is said.
+        claimed = needed
         if packed and "CompressedDataSize" in fields and "%" not in name and name.upper() != "LIST":
-            needed = max(needed, _counts(path, fields, "CompressedDataSize", 1)[0])
-        _check_beside(path, [name], head[found.end() :], needed, packed)
+            claimed = max(needed, _counts(path, fields, "CompressedDataSize", 1)[0])
+        voxels, start = _check_beside(path, [name], head[found.end() :], claimed, packed), 0
+    if packed and voxels and "HeaderSize" not in fields:
+        _check_packed(path, voxels, start, needed)
 
 
 def check_nrrd(path: Path) -> None:
@@ -108,9 +118,12 @@ def check_nrrd(path: Path) -> None:
     packed = encoding in ("gz", "gzip")
     name = fields.get("data file", fields.get("datafile", ""))
     if name:
-        _check_beside(path, [name.split()[0]], text, needed, packed)
+        voxels, start = _check_beside(path, [name.split()[0]], text, needed, packed), 0
     else:
-        _check_bytes(path, path.stat().st_size - (end.end() if end else len(head)), needed, packed)
+        voxels, start = path, end.end() if end else len(head)
+        _check_bytes(path, path.stat().st_size - start, needed, packed)
+    if packed and voxels and not {"line skip", "lineskip", "byte skip", "byteskip"} & set(fields):
+        _check_packed(path, voxels, start, needed)
 
 
 def check_png(path: Path) -> None:
@@ -132,17 +145,25 @@ def check_png(path: Path) -> None:
 
 
 def _check_chunks(path: Path) -> None:
-    """Whether every chunk ends within the file."""
+    """Whether every chunk ends within the file, and those of pixels bear their checksums."""
     size, at = path.stat().st_size, 8
     with path.open("rb") as file:
         while at < size:
             file.seek(at)
             head = file.read(8)
-            at += 12 + int.from_bytes(head[:4], "big")
+            length = int.from_bytes(head[:4], "big")
+            at += 12 + length
             if head[4:] == b"IEND":
                 return
+            if head[4:] == b"IDAT" and at <= size:
+                _check_sum(path, head[4:] + file.read(length), file.read(4))
     if at > size:
         raise ReadError(f"{path.name} is cut short or damaged: one of its parts ends behind the file. Copy it again.")
+
+
+def _check_sum(path: Path, chunk: bytes, told: bytes) -> None:
+    if zlib.crc32(chunk) != int.from_bytes(told, "big"):
+        raise ReadError(f"{path.name} is damaged: the checksum of its pixels is wrong. Copy or export it again.")
 
 
 def check_tiff(path: Path) -> None:
@@ -210,8 +231,8 @@ def _check_bytes(path: Path, there: int, needed: int, packed: bool) -> None:
         )
 
 
-def _check_beside(path: Path, names: Sequence[str], listed: bytes, needed: int, packed: bool) -> None:
-    """Check voxel files named in a header: below the header's folder, and large enough where there is one alone."""
+def _check_beside(path: Path, names: Sequence[str], listed: bytes, needed: int, packed: bool) -> Path | None:
+    """Check voxel files named in a header: below the header's folder, and large enough where there is one alone: that."""
     many = names[0].upper() == "LIST" or "%" in names[0]
     if names[0].upper() == "LIST":
         lines = listed.decode(errors="replace").splitlines()
@@ -223,7 +244,7 @@ def _check_beside(path: Path, names: Sequence[str], listed: bytes, needed: int, 
                 f"{path.name} names voxels outside its own folder; put its voxel file beside it and name that in the header."
             )
     if many:
-        return
+        return None
     try:
         there = (path.parent / names[0]).stat().st_size
     except OSError as error:
@@ -231,3 +252,22 @@ def _check_beside(path: Path, names: Sequence[str], listed: bytes, needed: int, 
             f"{path.name} needs its voxel file {names[0]!r:.80} beside it, which is not there; copy both."
         ) from error
     _check_bytes(path, there, needed, packed)
+    return path.parent / names[0]
+
+
+def _check_packed(path: Path, voxels: Path, start: int, needed: int) -> None:
+    """Whether packed voxels come out whole, with the checksum at their end."""
+    unpack, size = zlib.decompressobj(_ZLIB_OR_GZIP), 0
+    try:
+        with voxels.open("rb") as file:
+            file.seek(start)
+            while not unpack.eof and (block := file.read(_BLOCK_BYTES)):
+                size += len(unpack.decompress(block))
+    except zlib.error as error:
+        raise ReadError(
+            f"{path.name} is damaged: its packed voxels are broken ({error}). Copy or export it again."
+        ) from error
+    if size < needed or not unpack.eof:
+        raise ReadError(
+            f"{path.name} is cut short or damaged: its packed voxels end too early. Copy or export it again."
+        )

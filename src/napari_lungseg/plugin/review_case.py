@@ -81,12 +81,17 @@ class ShownCase:
 def case_steps(folder: CohortFolder, row: dict[str, Any]) -> Generator[Progress, None, ShownCase]:
     """Read a case and make its layers, which takes napari longer than showing them."""
     opened = yield from iter_open_case(folder, row)
-    labels = opened.original if opened.corrected is None else opened.corrected
+    saved = opened.corrected or opened.original
     image = Layer.create(*volume_to_layer(dataclasses.replace(opened.volume, name=opened.case)))
-    layer = Layer.create(*labels_to_layer(dataclasses.replace(labels, name=f"{opened.case} labels")))
-    original, _, _ = labels_to_layer(opened.original)
+    shown = dataclasses.replace(opened.draft or saved, name=f"{opened.case} labels")
+    layer = Layer.create(*labels_to_layer(shown))
     # Copies: painting changes the layer's own voxels.
-    return ShownCase(opened, image, layer, np.array(original), np.array(layer.data))
+    return ShownCase(opened, image, layer, _as_shown(opened.original), _as_shown(saved))
+
+
+def _as_shown(labels: LabelMap) -> np.ndarray:
+    data, _, _ = labels_to_layer(labels)
+    return np.array(data)
 
 
 def kept_steps(

@@ -8,24 +8,25 @@ from pathlib import Path
 from typing import Any
 
 import napari.viewer
-from qtpy.QtCore import Qt
+from qtpy.QtCore import QCoreApplication, Qt, QTimer
 from qtpy.QtWidgets import QFileDialog, QHBoxLayout, QLabel, QLineEdit, QMessageBox, QPushButton, QVBoxLayout
 
 from ..analysis.table import Table
 from ..cohort import review
 from ..cohort.folder import CohortFolder
 from ..cohort.review import Review
-from ..cohort.rows import CASE, DOUBTED, FAILED, QUALITY, REASON, STATE, TOLD
+from ..cohort.rows import CASE, DOUBTED, FAILED, PREDICTED, REASON, STATE, TOLD, quality_of
 from ..errors import LungSegError
 from .docked import DockedWidget
 from .job_box import JobBox
 from .jobs import report
 from .review_case import ShownCase, case_steps, kept_steps
+from .review_draft import Draft
 from .shortcuts import KEYS, Shortcuts
 from .table_view import TableView
 
 _VERDICT = "verdict"
-_COLUMNS = ("name", _VERDICT, QUALITY, DOUBTED, STATE, "modality", CASE)
+_COLUMNS = ("name", _VERDICT, PREDICTED, DOUBTED, STATE, "modality", CASE)
 
 
 class ReviewWidget(DockedWidget):
@@ -45,8 +46,10 @@ class ReviewWidget(DockedWidget):
         self.number: int | None = None
         self.shown: ShownCase | None = None
         self._wanted: int | None = None
+        self._typed = ""  # the notes, for when their field is gone already
         self._is_saving = False
         self._build()
+        self.draft = Draft(self)
         commands: dict[str, Callable[[], object]] = {
             "accept": self.accept,
             "correct": self.correct,
@@ -57,6 +60,8 @@ class ReviewWidget(DockedWidget):
         }
         self.shortcuts = Shortcuts(self.viewer, commands)
         self._enable()
+        if (application := QCoreApplication.instance()) is not None:
+            application.aboutToQuit.connect(self.close_down)
 
     # Opening
 
@@ -68,7 +73,7 @@ class ReviewWidget(DockedWidget):
 
     def open(self, path: Path) -> None:
         """Open the results of a cohort, and its first case that nobody has judged."""
-        if self.box.is_running or not self._may_leave():
+        if self.box.is_running or not self._may_leave(partial(QTimer.singleShot, 0, partial(self.open, path))):
             return
         try:
             folder = CohortFolder.open(path)
@@ -80,13 +85,14 @@ class ReviewWidget(DockedWidget):
         self.reviews = [review.read_review(folder, str(row[CASE])) for row in self.rows]
         self.table.show_table(self._table())
         if self.rows:
-            self._show(self._next_open(0))
+            drafts = (number for number, row in enumerate(self.rows) if review.has_draft(folder, str(row[CASE])))
+            self._show(next(drafts, self._next_open(0)))
         self._tell_count()
         self._enable()
 
     def _table(self) -> Table:
         lines = [
-            (str(number), said.verdict, *(row.get(name) for name in _COLUMNS[2:]))
+            (str(number), said.verdict, quality_of(row), *(row.get(name) for name in _COLUMNS[3:]))
             for number, (row, said) in enumerate(zip(self.rows, self.reviews, strict=True), start=1)
         ]
         return Table(_COLUMNS, tuple(lines))
@@ -129,7 +135,10 @@ class ReviewWidget(DockedWidget):
         if number == self.number:
             self.shown = shown
             shown.add_to(self.viewer)
+            self.draft.follow(self._folder, shown)
             self._tell_count()
+            if shown.is_edited:
+                self.box.tell("Changes that were not saved are shown again: save them as corrected, or press As made.")
 
     def _ended(self) -> None:
         """A job has begun or ended; what was asked for meanwhile is next."""
@@ -140,6 +149,7 @@ class ReviewWidget(DockedWidget):
         self._enable()
 
     def _clear(self) -> None:
+        self.draft.leave()
         if self.shown is not None:
             self.shown.remove_from(self.viewer)
         self.shown = self.number = None
@@ -185,7 +195,7 @@ class ReviewWidget(DockedWidget):
         try:
             if verdict == review.IS_ACCEPTED:
                 review.discard_corrected(self._folder, case)
-            review.write_review(self._folder, case, Review(verdict, self.notes.text()))
+            review.write_review(self._folder, case, Review(verdict, self._typed))
         except LungSegError as error:
             report(error)
             return
@@ -200,7 +210,7 @@ class ReviewWidget(DockedWidget):
             self.box.tell("The labels are as they were made. Change them first, or accept them.")
             return
         self._is_saving = True
-        steps = partial(kept_steps, self._folder, self.shown, self.shown.snapshot(), self.notes.text())
+        steps = partial(kept_steps, self._folder, self.shown, self.shown.snapshot(), self._typed)
         self.box.start(steps, partial(self._saved, self.shown, then))
 
     def _saved(self, shown: ShownCase, then: Callable[[], object], kept: Any) -> None:
@@ -211,7 +221,7 @@ class ReviewWidget(DockedWidget):
 
     def _note(self, verdict: str) -> None:
         """Remember what is written already."""
-        self.reviews[self._number] = Review(verdict, self.notes.text())
+        self.reviews[self._number] = Review(verdict, self._typed)
         self.table.change(self._number, _VERDICT, verdict)
         self._tell_count()
 
@@ -238,9 +248,9 @@ class ReviewWidget(DockedWidget):
 
     def _keep_notes(self) -> bool:
         said = self.reviews[self._number]
-        if self.notes.text() == said.notes:
+        if self._typed == said.notes:
             return True
-        changed = Review(said.verdict, self.notes.text())
+        changed = Review(said.verdict, self._typed)
         try:
             review.write_review(self._folder, str(self.rows[self._number][CASE]), changed)
         except LungSegError as error:
@@ -267,8 +277,8 @@ class ReviewWidget(DockedWidget):
         row, said = self.rows[self._number], self.reviews[self._number]
         self.notes.setText(said.notes)
         lines = [f"<b>{self._number + 1} of {len(self.rows)}</b> · {row[CASE]} · {row.get('series') or row[STATE]}"]
-        if row.get(QUALITY) is not None:
-            lines.append(f"expected Dice {row[QUALITY]:.3f}")
+        if (quality := quality_of(row)) is not None:
+            lines.append(f"{'expected' if row.get(PREDICTED) is None else 'predicted'} Dice {quality:.3f}")
         lines += [str(row[REASON])] if row.get(REASON) else []
         lines += [f"• {finding['message']}" for finding in row.get(TOLD, ())]
         self.about.setText("<br>".join(lines))
@@ -306,6 +316,7 @@ class ReviewWidget(DockedWidget):
         self.notes = QLineEdit()
         self.notes.setPlaceholderText("Notes")
         self.notes.setToolTip(f"{KEYS['notes']} begins, Enter ends; kept with the case")
+        self.notes.textChanged.connect(self._type)
         self.notes.returnPressed.connect(self._leave_notes)
         layout = QVBoxLayout()
         for widget in (self.box, self.table, self.about, self.notes):
@@ -338,6 +349,9 @@ class ReviewWidget(DockedWidget):
         self.notes.setEnabled(chosen and not self._is_saving)
         self.table.setVisible(bool(self.rows))
 
+    def _type(self, text: str) -> None:
+        self._typed = text
+
     def _leave_notes(self) -> None:
         self._keep_notes()
         self.notes.clearFocus()
@@ -345,9 +359,12 @@ class ReviewWidget(DockedWidget):
     # Leaving
 
     def let_go(self) -> None:
-        """Let go of the viewer, whose layers stay."""
+        """Let go of the viewer, whose layers stay; what was changed and not saved is shown when the case is next opened."""
         self.shortcuts.remove()
         self.box.close_down()
+        self.draft.close()
+        if self.number is not None:
+            self._keep_notes()
 
 
 def _button(text: str, key: str, told: str, command: Callable[[], object]) -> QPushButton:
