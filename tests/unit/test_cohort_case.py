@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from cohort_phantoms import SECRET, check_whole, make_cohort
+from cohort_phantoms import inputs_in as cohort_inputs
 from dicom_phantom import ct_series
 from tiny_model import save_tiny
 
@@ -207,6 +208,21 @@ def test_patterns_tables_and_folders(tmp_path: Path) -> None:
     assert [bool(item.problem) for item in inputs_in(tmp_path / "empty", tmp_path / "in" / "*.png")] == [True, False]
     with pytest.raises(ReadError, match="pattern"):
         inputs_in(tmp_path / "*.none")
+
+
+def test_a_parquet_table_keeps_its_columns_with_their_types(tmp_path: Path) -> None:
+    pa = pytest.importorskip("pyarrow")
+    from pyarrow import parquet
+
+    make_cohort(tmp_path / "in", 2, broken=0)
+    names = sorted(path.name for path in cohort_inputs(tmp_path / "in"))
+    columns = {"scan": [f"in/{name}" for name in names], "age": [50, 61], "smoker": [True, None]}
+    parquet.write_table(pa.table(columns), tmp_path / "list.parquet")
+    found = inputs_in(tmp_path / "list.parquet")
+    assert [dict(item.columns) for item in found] == [{"age": 50, "smoker": True}, {"age": 61, "smoker": None}]
+    assert [item.files[0].name for item in found] == names
+    with pytest.raises(ReadError, match="no Parquet table"):
+        inputs_in(write_text(tmp_path / "bad.parquet", "a,b\n"))
 
 
 def write_text(path: Path, text: str) -> Path:

@@ -25,7 +25,7 @@ else:
 Modality: TypeAlias = Literal["ct", "xray", "photo"]
 _SETTINGS = Group("Settings", sort_key=2)
 _COHORT = Group("Cohort", sort_key=1)
-# A run tells of itself every second; after so long without a word it is over.
+# A run tells of itself every second once its workers are there; after so long without a word it may be over.
 _SILENT_S = 60
 
 app = App(
@@ -144,9 +144,22 @@ def _status(out: Path) -> dict[str, Any]:
         raise ReadError(f"{str(out)!r} holds no results of a cohort (no {STATUS}); name the folder given with --out.")
     if told["state"] == "running":
         silent = (datetime.now(UTC) - datetime.fromisoformat(told["updated"])).total_seconds()
-        if silent > _SILENT_S:
+        if silent > _SILENT_S and not _is_locked(out):
             told |= {"state": "silent", "seconds_left": None}
     return told
+
+
+def _is_locked(out: Path) -> bool:
+    """Whether a run holds the folder: one that waits for its workers to start says nothing for a while."""
+    from filelock import FileLock, Timeout
+
+    try:
+        with FileLock(out / ".lock", timeout=0):
+            return False
+    except Timeout:
+        return True
+    except OSError:
+        return False
 
 
 def _tell(told: dict[str, Any]) -> None:
@@ -158,6 +171,8 @@ def _tell(told: dict[str, Any]) -> None:
     )
     if told["state"] == "running":
         when = f", about {max(1, round(left / 60))} min left" if left is not None else ""
-        show.line(f"{told['running']} under way on {told['workers']} workers, {told['per_hour']:g} an hour{when}")
+        workers = f"{told['workers']} worker{'s' if told['workers'] > 1 else ''}"
+        pace = f"{told['running']} under way on {workers}, {told['per_hour']:g} an hour{when}"
+        show.line(pace if told["workers"] else "workers are starting")
         if told.get("dashboard"):
             show.line(f"dashboard {told['dashboard']}")
