@@ -38,7 +38,7 @@ from napari_lungseg import evaluate, read, segment
 pytestmark = pytest.mark.slow
 
 COUNT = 200
-ROUNDS = ("worker", "client", "scheduler", "disk", "worker", "scheduler", "client", "disk", "worker")
+ROUNDS = ("worker", "client", "scheduler", "disk", "worker", "scheduler", "client")
 
 
 @pytest.mark.parametrize("seed", [1])
