@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Generator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -226,7 +227,8 @@ class PaintedRun(QObject):
         if self._job is not None:
             self._job.detach()
         self.is_running = False
-        self._watch.stop()
+        with suppress(RuntimeError):  # Qt has deleted it already
+            self._watch.stop()
         self.previews.let_go()
         self.process.close_down()
 

@@ -52,6 +52,7 @@ class Draft:
                 drain(steps)
         except LungSegError as error:
             report(error)
+        self._shown = None
 
     def leave(self) -> None:
         """The case is left with its changes saved or discarded."""
