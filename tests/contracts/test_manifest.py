@@ -42,7 +42,7 @@ def test_every_contribution_names_a_command(manifest: npe2.PluginManifest) -> No
 def test_every_claimed_suffix_has_a_reader(manifest: npe2.PluginManifest) -> None:
     (reader,) = manifest.contributions.readers or []
     suffixes = [pattern.removeprefix("*") for pattern in reader.filename_patterns if pattern.startswith("*.")]
-    assert suffixes and set(suffixes) <= set(READERS)
+    assert suffixes and set(suffixes) <= {*READERS, ".zip"}
 
 
 def test_pictures_are_left_to_napari_and_nothing_else_is(manifest: npe2.PluginManifest) -> None:
@@ -55,6 +55,7 @@ def test_pictures_are_left_to_napari_and_nothing_else_is(manifest: npe2.PluginMa
         picture = READERS[suffix].endswith(":read_raster")
         assert claimed(f"scan{suffix}") != picture, suffix
     assert claimed("IM000001") and claimed("1.2.840.113619.2.55.3.604688.7") and claimed("I10")
+    assert claimed("DICOMDIR") and claimed("disc.zip")
     assert not claimed("1.2.3.4.png") and not claimed("table.csv") and not claimed("notes.txt")
 
 

@@ -21,7 +21,7 @@ def test_tilted_and_uneven_slices_open_straight_where_that_is_asked_for(
     for choice in ("as scanned", "straight and even"):
         widget.slices.setCurrentText(choice)
         widget.open([tmp_path / "series"])
-        qtbot.waitUntil(lambda: widget.job is None, timeout=60_000)
+        qtbot.waitUntil(lambda: not widget.is_reading, timeout=60_000)
     scanned, straight = model_viewer.layers
     assert scanned.data.shape == voxels().shape
     assert straight.data.shape == (6, voxels().shape[1] + 10, voxels().shape[2])

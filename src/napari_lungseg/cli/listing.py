@@ -46,11 +46,11 @@ def _print(path: Path, entries: Sequence[SeriesEntry]) -> None:
     show.line(f"{path}: {len(entries)} series")
     columns = ("row", "patient", "date", "name", "slices", "rows × columns", "spacing (mm)")
     lines = [
-        (str(row), each.patient, each.date, each.name, str(each.slices), " × ".join(map(str, each.shape)), _mm(each))
+        (str(row), each.patient, each.date, each.name, *_size(each), each.spacing_text)
         for row, each in enumerate(entries, 1)
     ]
     show.rows(columns, lines)
 
 
-def _mm(entry: SeriesEntry) -> str:
-    return " × ".join(f"{value:.4g}" for value in entry.spacing) if entry.spacing else "–"
+def _size(entry: SeriesEntry) -> tuple[str, str]:
+    return (str(entry.slices), " × ".join(map(str, entry.shape))) if entry.slices else ("–", "–")

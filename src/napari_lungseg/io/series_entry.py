@@ -18,6 +18,7 @@ from . import archive
 from .dicom_geometry import normal_of
 from .dicom_header import DamagedFileError, Frame, Instance, frames_of
 from .dicom_kind import is_localizer, neutral_name, says_ct
+from .dicom_labels import LABEL_OBJECTS
 
 Opener: TypeAlias = Callable[[], BinaryIO]
 Header: TypeAlias = Mapping[str, str]
@@ -37,10 +38,11 @@ class SeriesEntry:
     modality : as the header says it: "CT", "DX" …
     number : SeriesNumber, or None
     name : modality, number and description, without anything of the patient
-    slices : images or frames
+    slices : images or frames; 0 for structure sets, which have none
     spacing : (z, y, x) mm; None where the headers do not say
-    shape : (rows, columns)
+    shape : (rows, columns); zeros for structure sets
     is_ct : whether it is a CT other than an overview image
+    is_labels : whether it holds segmentations or structure sets
     files : paths in the order of the slices, or names in ``zipped``
     zipped : the ZIP file that holds them, or None
     """
@@ -57,8 +59,14 @@ class SeriesEntry:
     spacing: tuple[float, float, float] | None
     shape: tuple[int, int]
     is_ct: bool
+    is_labels: bool
     files: tuple[str, ...] = field(repr=False)
     zipped: Path | None = field(default=None, repr=False)
+
+    @property
+    def spacing_text(self) -> str:
+        """Spacing for a person, a dash where it is not known."""
+        return " × ".join(f"{value:.4g}" for value in self.spacing) if self.spacing else "–"
 
     @contextlib.contextmanager
     def on_disk(self, files: Sequence[str] | None = None) -> Iterator[tuple[list[Path], list[Finding]]]:
@@ -86,7 +94,7 @@ def entry_of(members: Sequence[tuple[str, Header]], openers: Mapping[str, Opener
     ordered = [members[index] for index in order]
     files = tuple(name for name, _ in ordered)
     frames = _frames(files[len(files) // 2], openers)
-    first = frames[0]
+    first, is_labels = frames[0], members[0][1].get("SOPClassUID") in LABEL_OBJECTS
     placed = sorted(places) if len(frames) == 1 else _places_of(frames)
     date = next((text for keyword in _DATES if (text := first.text(keyword))), "")
     return SeriesEntry(
@@ -98,10 +106,11 @@ def entry_of(members: Sequence[tuple[str, Header]], openers: Mapping[str, Opener
         modality=re.sub(r"[^A-Z]", "", first.text("Modality"))[:8],
         number=None if (number := first.number("SeriesNumber")) is None else int(number),
         name=f"{neutral_name(first)}, localizer" if is_localizer(first) else neutral_name(first),
-        slices=sum(max(1, _count(header, "NumberOfFrames")) for _, header in members),
+        slices=sum(max(1, _count(header, "NumberOfFrames")) for _, header in members) if first.shape[0] else 0,
         spacing=_spacing(first, placed),
         shape=first.shape,
-        is_ct=says_ct(first) and not is_localizer(first),
+        is_ct=says_ct(first) and not is_localizer(first) and not is_labels,
+        is_labels=is_labels,
         files=files,
         zipped=zipped,
     )

@@ -21,6 +21,7 @@ from ..findings import Finding
 from ..progress import Progress, drain
 from . import LARGEST_CT, archive
 from .dicom_header import NOT_SCANS, DamagedFileError
+from .dicom_labels import LABEL_OBJECTS
 from .dicom_scan import scan_header
 from .discover import candidates, named_like_dicom
 from .series_entry import Header, Opener, SeriesEntry, entry_of
@@ -40,7 +41,7 @@ class SeriesList:
 
     Parameters
     ----------
-    entries : one per series that has images
+    entries : one per series that has images or labels
     findings : what was noticed on the way: damaged files, other objects …
     """
 
@@ -50,7 +51,12 @@ class SeriesList:
     @property
     def studies(self) -> int:
         """How many studies they belong to."""
-        return len({entry.study for entry in self.entries})
+        return len({(entry.patient_key, entry.study) for entry in self.entries})
+
+    @property
+    def scans(self) -> list[SeriesEntry]:
+        """The entries that are no labels."""
+        return [entry for entry in self.entries if not entry.is_labels]
 
     def largest_ct(self) -> SeriesEntry | None:
         """The CT series with the most slices, overview images aside; None where there is no CT."""
@@ -62,9 +68,10 @@ class SeriesList:
         Parameters
         ----------
         series : ``"largest-ct"``, ``"row-3"`` (of this list, from 1), a series number, a SeriesInstanceUID, or a name
-            or its beginning
+            or its beginning; of scans before labels
         """
         wanted = series.casefold().strip()
+        scans, labels = self.scans, [each for each in self.entries if each.is_labels]
         if wanted == LARGEST_CT:
             largest = self.largest_ct()
             return [largest] if largest else []
@@ -77,14 +84,16 @@ class SeriesList:
             lambda each: each.name.casefold() == wanted,
             lambda each: bool(wanted) and not wanted.lstrip("-").isdigit() and each.name.casefold().startswith(wanted),
         )
-        return next((found for means in meant if (found := [each for each in self.entries if means(each)])), [])
+        tried = ([each for each in those if means(each)] for those in (scans, labels) for means in meant)
+        return next((found for found in tried if found), [])
 
 
 @dataclass
 class _Scan:
     """What looking at the files brought to light."""
 
-    series: dict[str, list[tuple[str, Header]]] = field(default_factory=dict)
+    # By SeriesInstanceUID and whether they are labels: careless programs number those like their source.
+    series: dict[tuple[str, bool], list[tuple[str, Header]]] = field(default_factory=dict)
     damaged: list[tuple[str, str]] = field(default_factory=list)  # file name and reason
     others: int = 0
     findings: list[Finding] = field(default_factory=list)
@@ -174,7 +183,7 @@ def _listed(
         entries.append(entry_of(members, files, zipped))
     # The order of their names would tell of them, too: patients come as their files do.
     came = {key: number for number, key in enumerate(Counter(each.patient_key for each in entries))}
-    entries.sort(key=lambda each: (came[each.patient_key], each.date, each.study, each.number or 0))
+    entries.sort(key=lambda each: (came[each.patient_key], each.date, each.study, each.is_labels, each.number or 0))
     return SeriesList(tuple(_numbered(entries, identifiers)), (*told, *_findings(scan)))
 
 
@@ -195,10 +204,12 @@ def _scan(files: dict[str, Opener]) -> Generator[Progress, None, _Scan]:
             continue
         if header is None:
             continue
-        if int(header.get("Rows") or 0) < 1 or header.get("SOPClassUID") in NOT_SCANS:
+        sop_class = header.get("SOPClassUID", "")
+        is_labels = sop_class in LABEL_OBJECTS
+        if not is_labels and (int(header.get("Rows") or 0) < 1 or sop_class in NOT_SCANS):
             scan.others += 1
         else:
-            scan.series.setdefault(header.get("SeriesInstanceUID", ""), []).append((name, header))
+            scan.series.setdefault((header.get("SeriesInstanceUID", ""), is_labels), []).append((name, header))
     return scan
 
 
@@ -227,7 +238,7 @@ def _findings(scan: _Scan) -> list[Finding]:
             Finding("damaged-files", f"{name}{others} could not be read ({reason}); slices may be missing.")
         )
     if scan.others:
-        told = f"There are also {scan.others} object(s) that are no scans; they are not listed."
+        told = f"There are also {scan.others} object(s) that are neither scans nor labels; they are not listed."
         findings.append(Finding("other-objects", told))
     return findings
 

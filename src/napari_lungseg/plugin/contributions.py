@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,7 @@ from .layers import (
     same_grid,
     volume_to_layer,
 )
+from .series_chooser import open_or_choose
 
 Reader = Callable[[str | Sequence[str]], list[Any]]
 
@@ -41,7 +43,7 @@ def _read(path: str | Sequence[str]) -> list[Any]:
     if viewer is None or not window_is_running():
         return list(opening.read_now(_paths(path), [] if viewer is None else opening.open_scans(viewer)))
     for each in _paths(path):
-        opening.collect(each, viewer)
+        opening.collect(each, partial(open_or_choose, viewer))
     return [(None,)]  # napari's word for "opened, but no layer": they are added when they are read
 
 
@@ -150,7 +152,7 @@ def open_scan(viewer: Any = None) -> None:
     viewer = viewer or current_viewer()
     names, _ = QFileDialog.getOpenFileNames(None, "Open chest scan", "", FILE_FILTER)
     if names and viewer is not None:
-        opening.open_paths(viewer, [Path(name) for name in names])
+        open_or_choose(viewer, [Path(name) for name in names])
 
 
 def convert_active_layer() -> None:

@@ -5,20 +5,21 @@ from __future__ import annotations
 from pathlib import Path
 
 import napari.viewer
-from qtpy.QtWidgets import QComboBox, QFileDialog, QFormLayout, QHBoxLayout, QLabel, QPushButton, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QComboBox, QFileDialog, QFormLayout, QHBoxLayout, QLabel, QPushButton, QVBoxLayout
 
 from ..io import READERS
 from ..volume import Modality
-from . import opening
-from .jobs import Job
+from .docked import DockedWidget
+from .series_chooser import open_or_choose
 
-FILE_FILTER = f"Scans ({' '.join(f'*{suffix}' for suffix in READERS)});;All files (*)"
+FILE_FILTER = f"Scans ({' '.join(f'*{suffix}' for suffix in READERS)} *.zip DICOMDIR);;All files (*)"
+_READING = "Reading …"
 _KINDS: dict[str, Modality | None] = {"automatic": None, "CT": "ct", "X-ray": "xray"}
 _AS: dict[str, bool | None] = {"automatic": None, "image": False, "label map": True}
 _SLICES = {"as scanned": False, "straight and even": True}
 
 
-class OpenWidget(QWidget):
+class OpenWidget(DockedWidget):
     """Open DICOM, NIfTI, NRRD, MetaImage, PNG, JPEG and TIFF with geometry and intensity as the file states them.
 
     Parameters
@@ -29,7 +30,6 @@ class OpenWidget(QWidget):
     def __init__(self, napari_viewer: napari.viewer.Viewer) -> None:
         super().__init__()
         self.viewer = napari_viewer
-        self.job: Job | None = None
         self.kind, self.shown_as, self.slices = QComboBox(), QComboBox(), QComboBox()
         self.kind.addItems(list(_KINDS))
         self.shown_as.addItems(list(_AS))
@@ -39,7 +39,7 @@ class OpenWidget(QWidget):
         )
         files, folder = QPushButton("Files…"), QPushButton("Folder…")
         files.setToolTip("Files of one series make one layer; pictures of one size make a stack")
-        folder.setToolTip("Every series in a folder and its subfolders")
+        folder.setToolTip("Every series in a folder and its subfolders; of many you choose")
         files.clicked.connect(self._pick_files)
         folder.clicked.connect(self._pick_folder)
         self.buttons = (files, folder)
@@ -52,16 +52,17 @@ class OpenWidget(QWidget):
         form.addRow("Slices", self.slices)
         self.message = QLabel("")
         self.message.setWordWrap(True)
-        layout = QVBoxLayout(self)
+        layout = QVBoxLayout()
         layout.addLayout(form)
         layout.addLayout(row)
         layout.addWidget(self.message)
         layout.addStretch()
+        self.show_content(layout, 240)
 
     def open(self, paths: list[Path]) -> None:
         """Open paths in the background, as the form says."""
-        self.message.setText("Reading …")
-        self.job = opening.open_paths(
+        self.message.setText(_READING)
+        open_or_choose(
             self.viewer,
             paths,
             modality=_KINDS[self.kind.currentText()],
@@ -70,9 +71,17 @@ class OpenWidget(QWidget):
             on_end=self._ended,
         )
 
+    @property
+    def is_reading(self) -> bool:
+        """Whether something is being opened or chosen."""
+        return self.message.text() == _READING
+
     def _ended(self) -> None:
-        self.job = None
-        self.message.setText("")
+        if not self._closed:
+            self.message.setText("")
+
+    def let_go(self) -> None:
+        """What is being read is still wanted in the viewer; nothing is told here any more."""
 
     def _pick_files(self) -> None:
         names, _ = QFileDialog.getOpenFileNames(self, "Open chest scan", "", FILE_FILTER)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import sys
+from collections import defaultdict
 from collections.abc import Callable, Generator, Sequence
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,8 @@ from ..errors import LungSegError, ReadError
 from ..findings import has_finding
 from ..io import READERS, read, suffix_of
 from ..io.dicom_header import is_dicom
+from ..io.discover import is_container
+from ..io.series_entry import SeriesEntry
 from ..progress import Progress
 from ..volume import LabelMap, Modality, Volume
 from .actions import convert_layer
@@ -33,14 +36,16 @@ from .overlay import check_overlay
 from .window import letters_of
 
 Item = Volume | LabelMap
+# What can be opened: a path, or one series of a list of what a path holds.
+Source = Path | SeriesEntry
 # More layers than this at once help nobody; the largest series are opened, and the rest is told.
 MOST_SERIES = 12
 _MANY_FILES = 5000
 
 
 def is_ours(path: Path) -> bool:
-    """Whether the reader takes this path: a folder, a known suffix, or DICOM by its content."""
-    return path.is_dir() or bool(suffix_of(path)) or (path.is_file() and is_dicom(path))
+    """Whether the reader takes this path: a folder, a ZIP file, a known suffix, or DICOM by its content."""
+    return is_container(path) or bool(suffix_of(path)) or (path.is_file() and is_dicom(path))
 
 
 def to_layer(item: Item) -> LayerTuple:
@@ -60,14 +65,14 @@ def add_item(viewer: Any, item: Item, layer: Layer | None = None) -> Layer:
 
 def open_paths(
     viewer: Any,
-    paths: Sequence[Path],
+    sources: Sequence[Source],
     *,
     modality: Modality | None = None,
     labels: bool | None = None,
     straighten: bool = False,
     on_end: Callable[[], object] | None = None,
 ) -> Job:
-    """Read paths in the background and add what they hold; what was noticed is shown."""
+    """Read in the background and add what is there; what was noticed is shown."""
     added: list[tuple[Item, Layer]] = []
 
     def add(step: Progress) -> None:
@@ -82,12 +87,12 @@ def open_paths(
         letters_of(viewer).update()
         for error in errors:
             report(error)
-        if len(paths) == 1 and len(added) == 1 and paths[0].is_file() and is_dicom(paths[0]):
-            offer_series(viewer, paths[0])
+        if len(sources) == len(added) == 1 and isinstance(sources[0], Path) and is_dicom(sources[0]):
+            offer_series(viewer, sources[0])
 
     scans = open_scans(viewer)
     return Job(
-        lambda: layer_steps(paths, modality, labels, scans, straighten=straighten),
+        lambda: layer_steps(sources, modality, labels, scans, straighten=straighten),
         on_progress=add,
         on_result=done,
         on_end=on_end,
@@ -101,7 +106,7 @@ def open_scans(viewer: Any) -> list[Volume]:
 
 
 def layer_steps(
-    paths: Sequence[Path],
+    sources: Sequence[Source],
     modality: Modality | None = None,
     labels: bool | None = None,
     scans: Sequence[Volume] = (),
@@ -109,7 +114,7 @@ def layer_steps(
     straighten: bool = False,
 ) -> Generator[Progress, None, list[LungSegError]]:
     """`read_steps`, each payload as pairs of item and layer: making a layer takes napari longer than adding it."""
-    steps = read_steps(paths, modality, labels, scans, straighten=straighten)
+    steps = read_steps(sources, modality, labels, scans, straighten=straighten)
     while True:
         try:
             step = next(steps)
@@ -121,18 +126,30 @@ def layer_steps(
 
 
 def read_steps(
-    paths: Sequence[Path],
+    sources: Sequence[Source],
     modality: Modality | None = None,
     labels: bool | None = None,
     scans: Sequence[Volume] = (),
     *,
     straighten: bool = False,
 ) -> Generator[Progress, None, list[LungSegError]]:
-    """Read paths that were opened together; each step's payload is what one of them held. Returns what failed."""
-    groups, errors = together(paths), []
+    """Read what was opened together; each step's payload is what one of the sources held. Returns what failed.
+
+    Labels that were chosen with scans of their study lie on those, any others on the scans that are open.
+    """
+    entries = sorted((each for each in sources if isinstance(each, SeriesEntry)), key=lambda each: each.is_labels)
+    groups: list[list[Path] | SeriesEntry] = [*together([each for each in sources if isinstance(each, Path)]), *entries]
+    errors: list[LungSegError] = []
+    studies: defaultdict[str, list[Volume]] = defaultdict(list)
     for done, group in enumerate(groups):
+        how: dict[str, Any] = {"modality": modality, "labels": labels}
         try:
-            items = read(group if len(group) > 1 else group[0], modality=modality, labels=labels, reference=scans)
+            if isinstance(group, SeriesEntry):
+                study = studies[group.study]
+                items = read(group.files, series=group, reference=study or scans, **how)
+                study += [item for item in items if isinstance(item, Volume)]
+            else:
+                items = read(group if len(group) > 1 else group[0], reference=scans, **how)
         except LungSegError as error:
             errors.append(error)
             continue
@@ -148,10 +165,10 @@ def _straight(item: Item) -> Item:
 
 
 def together(paths: Sequence[Path]) -> list[list[Path]]:
-    """Paths that belong into one call of the reader: all DICOM files, all pictures; each folder and volume alone."""
+    """Paths that belong into one call of the reader: all DICOM files, all pictures; each container and volume alone."""
     groups: dict[str, list[Path]] = {}
     for path in paths:
-        suffix = "" if path.is_dir() else suffix_of(path) or ".dcm"
+        suffix = "" if is_container(path) else suffix_of(path) or ".dcm"
         alone = not suffix or READERS[suffix].endswith(":read_itk")
         groups.setdefault(str(path) if alone else READERS[suffix], []).append(path)
     return list(groups.values())
@@ -272,20 +289,20 @@ _COLLECTED: list[Path] = []
 _SETTLE_MS = 50
 
 
-def collect(path: Path, viewer: Any) -> None:
+def collect(path: Path, open_together: Callable[[list[Path]], object]) -> None:
     """Keep a path until napari has handed over all that were dropped with it, then open them together."""
     if not _COLLECTED:
-        QTimer.singleShot(_SETTLE_MS, lambda: _open_collected(viewer))
+        QTimer.singleShot(_SETTLE_MS, lambda: _open_collected(open_together))
     _COLLECTED.append(path)
 
 
-def _open_collected(viewer: Any) -> None:
+def _open_collected(open_together: Callable[[list[Path]], object]) -> None:
     if _napari_is_opening():
-        QTimer.singleShot(_SETTLE_MS, lambda: _open_collected(viewer))
+        QTimer.singleShot(_SETTLE_MS, lambda: _open_collected(open_together))
         return
     paths = list(_COLLECTED)
     _COLLECTED.clear()
-    open_paths(viewer, paths)
+    open_together(paths)
 
 
 def _napari_is_opening() -> bool:

@@ -28,7 +28,7 @@ _HIDDEN = ("label", "name")
 _MOST_ROWS = 7
 _SWATCH = 12
 _DECIMALS = 3  # the tooltip has them all
-_SORT_ROLE = int(Qt.ItemDataRole.UserRole)
+SORT_ROLE = int(Qt.ItemDataRole.UserRole)
 
 
 class TableModel(QAbstractTableModel):
@@ -71,7 +71,7 @@ class TableModel(QAbstractTableModel):
             return text_of(value, _DECIMALS)
         if role == Qt.ItemDataRole.ToolTipRole:
             return str(value)
-        if role == _SORT_ROLE:
+        if role == SORT_ROLE:
             return _key(value)
         if role == Qt.ItemDataRole.TextAlignmentRole:
             side = Qt.AlignmentFlag.AlignLeft if isinstance(value, str) else Qt.AlignmentFlag.AlignRight
@@ -122,7 +122,7 @@ class TableView(QTableView):
         super().__init__(parent)
         self._model = TableModel(Table((), ()), {})
         self._sorted = QSortFilterProxyModel(self)
-        self._sorted.setSortRole(_SORT_ROLE)
+        self._sorted.setSortRole(SORT_ROLE)
         self.setModel(self._sorted)
         self.setSortingEnabled(True)
         self.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
@@ -146,11 +146,22 @@ class TableView(QTableView):
         table : what to show
         colours : label → ``"#rrggbb"``, shown beside the names
         """
-        self._model = TableModel(table, colours or {})
+        self.show_model(TableModel(table, colours or {}))
+
+    def show_model(self, model: TableModel) -> None:
+        """Show what a model makes of its table, in its own order."""
+        self._model = model
         self._sorted.setSourceModel(self._model)
         self.sortByColumn(-1, Qt.SortOrder.AscendingOrder)
         self.resizeColumnsToContents()
         self._fit()
+
+    @property
+    def selected(self) -> list[int]:
+        """Rows of the table that are selected, as they are sorted."""
+        model = self.selectionModel()
+        shown = sorted(index.row() for index in model.selectedRows()) if model is not None else []
+        return [self._sorted.mapToSource(self._sorted.index(row, 0)).row() for row in shown]
 
     def choose(self, row: int) -> None:
         """What a click on a row of the table does."""
@@ -170,10 +181,8 @@ class TableView(QTableView):
 
     def copy_text(self) -> str:
         """Rows as they are sorted (of several selected, those), tab-separated, all digits; onto the clipboard, too."""
-        model = self.selectionModel()
-        picked = {index.row() for index in model.selectedRows()} if model is not None else set()
-        shown = sorted(picked) if len(picked) > 1 else range(self._sorted.rowCount())
-        rows = [self._sorted.mapToSource(self._sorted.index(row, 0)).row() for row in shown]
+        every = [self._sorted.mapToSource(self._sorted.index(row, 0)).row() for row in range(self._sorted.rowCount())]
+        rows = self.selected if len(self.selected) > 1 else every
         lines = [self.table.headings, *(self.table.rows[row] for row in rows)]
         text = "\n".join("\t".join("" if value is None else str(value) for value in line) for line in lines) + "\n"
         clipboard = QGuiApplication.clipboard()
