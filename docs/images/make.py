@@ -9,6 +9,7 @@ import dataclasses
 import os
 import shutil
 import subprocess
+import sys
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -18,12 +19,13 @@ import numpy as np
 from napari.layers import Labels
 from qtpy.QtCore import QEventLoop, QTimer
 
-from napari_lungseg import write
+from napari_lungseg import read, write
 from napari_lungseg.analysis.case_report import write_case_report
 from napari_lungseg.cohort.case import Task
 from napari_lungseg.cohort.run import run_cohort
 from napari_lungseg.phantom import thorax_ct, thorax_xray
 from napari_lungseg.plugin.opening import add_item
+from napari_lungseg.plugin.series_chooser import SeriesChooser
 from napari_lungseg.training.rounds import PaintSettings
 from napari_lungseg.volume import LabelMap
 
@@ -89,12 +91,56 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         for variable in ("LUNGSEG_RECOVERY", "LUNGSEG_PAINTED"):
             os.environ[variable] = folder
+        picture_choosing(Path(folder) / "disc")
         picture_segmenting()
         picture_training()
         picture_comparing()
         picture_measuring()
         picture_report(Path(folder))
         picture_reviewing(cohort_of_phantoms(Path(folder)))
+
+
+def write_disc(folder: Path) -> None:
+    """Two studies of phantoms as DICOM, written by what the tests write theirs with."""
+    sys.path.insert(0, str(HERE.parents[1] / "tests" / "unit"))
+    from dicom_phantom import ct_series
+
+    kinds = {"Lung B60f": {}, "Mediastinum B30f": {}, "Lung B60f follow-up": {"effusion": 0.45, "consolidation": 0.4}}
+    for number, (name, ill) in enumerate(kinds.items(), 1):
+        volume, _ = thorax_ct((48, 192, 216), seed=number // 3, **ill)
+        spacing, study = volume.geometry.spacing, 1 + number // 3
+        window = (40, 400) if name.startswith("Med") else (-600, 1500)
+        places = np.array(volume.geometry.origin[::-1]) + np.outer(np.arange(48), (0, 0, spacing[0]))
+        ct_series(
+            folder / str(number),
+            (np.asarray(volume.array) + 1024).astype(np.uint16),
+            places,
+            PixelSpacing=list(spacing[1:]),
+            SeriesNumber=number,
+            SeriesDescription=name,
+            StudyDate=f"20240{study}15",
+            StudyInstanceUID=f"1.2.{study}",
+            SeriesInstanceUID=f"1.2.{study}.{number}",
+            WindowCenter=window[0],
+            WindowWidth=window[1],
+        )
+
+
+def picture_choosing(folder: Path) -> None:
+    """``series.png``"""
+    write_disc(folder)
+    (volume,) = read(folder, series="row-3")
+    _, labels = thorax_ct((48, 192, 216), seed=1, effusion=0.45, consolidation=0.4)
+    write(dataclasses.replace(labels, source=volume.source), folder / "lungs.seg.dcm")
+    viewer = napari.Viewer()
+    chooser = SeriesChooser(viewer, folder, viewer.window.main_menu.window())
+    while not chooser.listed.entries or chooser.job.is_running:
+        wait(50)
+    chooser.resize(900, 420)
+    wait(500)
+    chooser.grab().save(str(HERE / "series.png"))
+    chooser.reject()
+    viewer.close()
 
 
 def picture_training() -> None:

@@ -14,11 +14,12 @@ import pytest
 from dicom_phantom import ORIENTATIONS, ct_series, dataset, enhanced_ct, places, radiograph, save, voxels
 from hypothesis import given
 from hypothesis import strategies as st
+from labelled_series import labels_on, series
 from pydicom.fileset import FileSet
 from pydicom.uid import generate_uid
 
 from napari_lungseg.errors import ReadError
-from napari_lungseg.io import read
+from napari_lungseg.io import read, write
 from napari_lungseg.io.archive import opened, unpacked
 from napari_lungseg.io.dicom_header import DamagedFileError
 from napari_lungseg.io.dicom_scan import WANTED, scan_header
@@ -252,6 +253,26 @@ def test_a_dicomdir_lists_its_disc_and_nothing_outside(disc: Path, tmp_path: Pat
     directory.save_as(tmp_path / "cd" / "DICOMDIR")
     with pytest.raises(ReadError, match="None of the 13 files"):
         list_series(tmp_path / "cd" / "DICOMDIR")
+
+
+def test_labels_are_listed_behind_the_scans_of_their_study(tmp_path: Path) -> None:
+    volume = series(tmp_path / "scan")
+    for suffix in (".seg.dcm", ".rtstruct.dcm"):
+        write(labels_on(volume), tmp_path / f"a{suffix}")
+    write_series(tmp_path / "other", 3, 4)
+    listed = list_series(tmp_path)
+    rows = [
+        (each.modality, each.slices, each.spacing, each.is_labels) for each in listed.entries if each.study != "1.2.1"
+    ]
+    assert rows[0] == ("CT", 5, (2.5, 0.7, 0.9), False) and len(listed.scans) == 2
+    # Of a segmentation the slices are counted, not its frames: one for each of four segments on a slice.
+    assert rows[1:] == [("RTSTRUCT", 0, None, True), ("SEG", 5, (2.5, 0.7, 0.9), True)]
+    (scan,) = (each for each in listed.scans if each.study != "1.2.1")
+    assert listed.largest_ct() is scan
+    assert {each.study for each in listed.entries if each.is_labels} == {scan.study}
+    assert [each.modality for each in listed.pick("900004")] == ["RTSTRUCT", "SEG"]
+    assert [each.modality for each in listed.pick("SEG")] == ["SEG"]
+    assert "Mustermann" not in repr(listed)
 
 
 def test_frames_count_as_slices(tmp_path: Path) -> None:

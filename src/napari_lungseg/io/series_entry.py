@@ -38,7 +38,7 @@ class SeriesEntry:
     modality : as the header says it: "CT", "DX" …
     number : SeriesNumber, or None
     name : modality, number and description, without anything of the patient
-    slices : images or frames; 0 for structure sets, which have none
+    slices : images or frames; the slices that a segmentation has frames on; 0 for structure sets, which have no images
     spacing : (z, y, x) mm; None where the headers do not say
     shape : (rows, columns); zeros for structure sets
     is_ct : whether it is a CT other than an overview image
@@ -106,7 +106,7 @@ def entry_of(members: Sequence[tuple[str, Header]], openers: Mapping[str, Opener
         modality=re.sub(r"[^A-Z]", "", first.text("Modality"))[:8],
         number=None if (number := first.number("SeriesNumber")) is None else int(number),
         name=f"{neutral_name(first)}, localizer" if is_localizer(first) else neutral_name(first),
-        slices=sum(max(1, _count(header, "NumberOfFrames")) for _, header in members) if first.shape[0] else 0,
+        slices=_slices(members, placed, is_labels) if first.shape[0] else 0,
         spacing=_spacing(first, placed),
         shape=first.shape,
         is_ct=says_ct(first) and not is_localizer(first) and not is_labels,
@@ -114,6 +114,11 @@ def entry_of(members: Sequence[tuple[str, Header]], openers: Mapping[str, Opener
         files=files,
         zipped=zipped,
     )
+
+
+def _slices(members: Sequence[tuple[str, Header]], places: Sequence[float], is_labels: bool) -> int:
+    # A segmentation has a frame for each segment on a slice.
+    return len(set(places)) if is_labels else sum(max(1, _count(header, "NumberOfFrames")) for _, header in members)
 
 
 def _count(header: Header, keyword: str) -> int:
