@@ -16,6 +16,7 @@ from typing import Any
 
 import napari
 import numpy as np
+from make_cohort import make_scans
 from napari.layers import Labels
 from qtpy.QtCore import QEventLoop, QTimer
 
@@ -225,14 +226,9 @@ def picture_report(folder: Path) -> None:
 
 
 def cohort_of_phantoms(folder: Path) -> Path:
-    """The results of a small cohort: healthy and ill lungs, and a file that was cut short."""
-    scans = folder / "scans"
-    for seed in range(3):
-        ill = {"effusion": 0.45, "consolidation": 0.4} if seed == 1 else {}
-        write(thorax_ct((48, 128, 144), seed=seed, **ill)[0], scans / f"ct{seed}.nii.gz")
-    whole = (scans / "ct0.nii.gz").read_bytes()
-    (scans / "cut.nii.gz").write_bytes(whole[: len(whole) // 3])
-    run_cohort([scans], Task(folder / "out"))
+    """The results of the cohort that ``cohort-page.png`` shows."""
+    make_scans(folder / "scans")
+    run_cohort([folder / "scans"], Task(folder / "out"))
     return folder / "out"
 
 

@@ -35,7 +35,6 @@ def main() -> None:
     chromium = sys.argv[1] if len(sys.argv) > 1 else "chromium"
     with tempfile.TemporaryDirectory() as place:
         scans, out = Path(place, "scans"), Path(place, "out")
-        scans.mkdir()
         make_scans(scans)
         page = run_cohort([scans], Task(out)).page
         target = f"--screenshot={HERE / 'cohort-page.png'}"

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from qtpy.QtCore import Qt
 
-from napari_lungseg.cohort.folder import CORRECTED, FORMAT, LABELS, MANIFEST, ROWS, CohortFolder, write_json
+from napari_lungseg.cohort.folder import CORRECTED, DRAFT, FORMAT, LABELS, MANIFEST, ROWS, CohortFolder, write_json
 from napari_lungseg.cohort.rows import empty_row
 from napari_lungseg.io import write
 from napari_lungseg.phantom import thorax_ct
@@ -51,3 +51,14 @@ def test_correct_accept_and_go_back(viewer: Any, qtbot: Any, tmp_path: Path) -> 
     assert [said.verdict for said in widget.reviews] == ["corrected", "accepted", ""]
     viewer.window.remove_dock_widget("all")
     assert widget._closed and not any(key in viewer.keymap for key in widget.shortcuts._keys)
+
+
+def test_a_window_that_is_closed_keeps_changes(viewer: Any, qtbot: Any, tmp_path: Path) -> None:
+    folder = make_cohort(tmp_path)
+    _, widget = viewer.window.add_plugin_dock_widget("napari-lungseg", "Cohort review")
+    widget.open(folder.root)
+    qtbot.waitUntil(lambda: widget.shown is not None and not widget.box.is_running, timeout=120_000)
+    widget.shown.labels.data[8] = 0
+    viewer.close()
+    qtbot.waitUntil(folder.case("first", DRAFT).is_file, timeout=60_000)
+    assert not folder.case("first", CORRECTED).exists()
