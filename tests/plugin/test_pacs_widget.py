@@ -36,8 +36,18 @@ def test_search_open_and_send(orthanc: str, tmp_path: Path, model_viewer: Any, q
     def settled() -> None:
         qtbot.waitUntil(lambda: not widget.box.is_running, timeout=60_000)
 
-    widget.url.setText(orthanc)
     widget.user.setText(USER)
+    widget.password.setText(PASSWORD)
+    for wrong, told in (
+        (f"{orthanc}/nothing/here", "check the"),
+        ("http://127.0.0.1:9/x", "could not be reached"),
+        ("pacs", "no address"),
+    ):
+        widget.url.setText(wrong)
+        widget.search()
+        settled()
+        assert told in widget.box.message.text() and not widget.found
+    widget.url.setText(orthanc)
     widget.password.setText("wrong")
     widget.search()
     settled()
@@ -46,7 +56,7 @@ def test_search_open_and_send(orthanc: str, tmp_path: Path, model_viewer: Any, q
     widget.filters["patient_name"].setText("Muster*")
     widget.search()
     settled()
-    assert widget.table.table.rows == (("patient 1", "20240229", "CT", 4, "", 5),)
+    assert widget.table.table.rows == (("patient 1", "2024-02-29", "CT 4", "", 5),)
     widget.table.chosen.emit(0)
     widget.open_chosen()
     qtbot.waitUntil(lambda: len(model_viewer.layers) == 1, timeout=60_000)
@@ -61,6 +71,12 @@ def test_search_open_and_send(orthanc: str, tmp_path: Path, model_viewer: Any, q
     assert {one.modality for one in drain(query(orthanc, credentials=SIGNED))} == {"CT", "SEG"}
     told = repr([(layer.name, layer.metadata) for layer in model_viewer.layers]) + "".join(n.message for n in notices)
     assert not [word for word in ("Mustermann", "PAT-4711", "19700101", PASSWORD, USER) if word in told]
+    again = PacsWidget(model_viewer)
+    qtbot.addWidget(again)
+    assert (again.url.text(), again.user.text(), again.password.text()) == (orthanc, "", "")
+    kept = "".join(path.read_text() for path in (tmp_path / "settings").rglob("*") if path.is_file())
+    assert orthanc in kept and not [word for word in (USER, PASSWORD, "Mustermann", "PAT-4711") if word in kept]
+    again.close_down()
     folder = Path(widget._folder.name)
     widget.close_down()
     assert not folder.exists()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -63,7 +65,8 @@ def test_nothing_of_the_patient_is_left(tmp_path: Path) -> None:
     write(labels, tmp_path / "Mustermann Erika" / "case.seg.dcm")
     before = b"".join(path.read_bytes() for path in (tmp_path / "Mustermann Erika").iterdir())
     assert not [word for word in IDENTIFIERS if word not in before]
-    assert drain(anonymise([tmp_path / "Mustermann Erika"], tmp_path / "out")) == []
+    (private,) = drain(anonymise([tmp_path / "Mustermann Erika"], tmp_path / "out"))
+    assert private.code == "private-removed" and private.message.startswith("10 private")  # with their creators
     files = sorted(path for path in (tmp_path / "out").rglob("*") if path.is_file())
     assert len(files) == 6
     old = {str(pydicom.dcmread(path).get(key)) for path in (tmp_path / "Mustermann Erika").iterdir() for key in _UIDS}
@@ -101,6 +104,21 @@ def test_voxels_geometry_and_references_are_kept(tmp_path: Path) -> None:
     # What was written on the anonymised series is a segmentation as good as any.
     (again,) = read(write(labels_on(image), tmp_path / "again.seg.dcm"))
     np.testing.assert_array_equal(again.array, labels.array)
+
+
+@pytest.mark.skipif(shutil.which("dciodvfy") is None, reason="dciodvfy (Debian's dicom3tools) is not installed")
+def test_the_validator_finds_nothing_new(tmp_path: Path) -> None:
+    volume = series(tmp_path / "scan")
+    labels = [write(labels_on(volume), tmp_path / f"case{suffix}") for suffix in (".seg.dcm", ".rtstruct.dcm")]
+    before = {error for path in [next((tmp_path / "scan").iterdir()), *labels] for error in errors_in(path)}
+    drain(anonymise([tmp_path / "scan", *labels], tmp_path / "out"))
+    after = {error for path in (tmp_path / "out").rglob("*.dcm") for error in errors_in(path)}
+    assert after - before == set()
+
+
+def errors_in(path: Path) -> list[str]:
+    told = subprocess.run(["dciodvfy", path], capture_output=True, text=True, errors="replace").stderr
+    return [line for line in told.splitlines() if line.startswith("Error")]
 
 
 def test_the_command_tells_of_burned_in_names_and_leaves_nothing_half(tmp_path: Path, capsys: Any) -> None:

@@ -8,6 +8,7 @@ import sys
 import zlib
 from pathlib import Path
 
+import fuzz_sources
 import fuzzing
 import numpy as np
 import pytest
@@ -49,6 +50,13 @@ def test_mutated_containers_open_rightly_or_are_refused(tmp_path: Path) -> None:
     assert [outcome for outcome in outcomes if fuzzing.is_harm(outcome)] == []
     verdicts = [outcome.verdict for outcome in outcomes]
     assert min(verdicts.count("volume"), verdicts.count("refused")) > 15
+
+
+def test_sound_containers_open(tmp_path: Path) -> None:
+    for name, paths in fuzz_sources.write_all(tmp_path, CONTAINERS).items():
+        for path in paths:
+            items = read(path, reference=None if name == "zip" else path.parent / "beside")
+            assert items[0].geometry.shape[1:] == (fuzz_sources.ROWS, fuzz_sources.COLUMNS)
 
 
 @pytest.mark.slow

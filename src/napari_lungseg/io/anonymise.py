@@ -32,6 +32,8 @@ _IDENTIFYING = (
     "AccessionNumber",
 )
 _TEXTS = frozenset({"LO", "LT", "PN", "SH", "ST", "UC", "UR", "UT"})
+# The library's dummy is of the year 1, which validators refuse.
+_NO_YEAR, _DUMMY = "0001", {"DA": "19000101", "DT": "19000101000000"}
 # Pictures of these kinds often have the patient's name in the pixels.
 _OFTEN_BURNED_IN = frozenset({"US", "ES", "XC", "OT", "SC", "GM", "SM", "RF", "XA"})
 
@@ -50,7 +52,7 @@ def anonymise(paths: Sequence[Path], folder: Path) -> Generator[Progress, None, 
 
     Returns
     -------
-    what is left to look at: pixels that may show the patient's name
+    what is left to look at: pixels that may show the patient's name, and how many private elements were taken out
 
     Raises
     ------
@@ -64,18 +66,24 @@ def anonymise(paths: Sequence[Path], folder: Path) -> Generator[Progress, None, 
         raise ReadError("There is no DICOM file in what was named, and no other kind can be anonymised.")
     rules = _rules()
     burned_in: dict[str, int] = {}
+    private = 0
     series: dict[str, str] = {}
     with atomic.replacing_folder(folder) as temporary:
         for done, path in enumerate(files):
             yield Progress(done, len(files), f"Anonymised {done} of {len(files)} files")
-            image = _anonymised(path, rules)
+            image, removed = _anonymised(path, rules)
+            private += removed
             kind = str(image.get("Modality", "")) or "DICOM"
             name = series.setdefault(str(image.get("SeriesInstanceUID", "")), f"{len(series) + 1:03d}-{kind}")
             if _may_be_burned_in(image):
                 burned_in[name] = burned_in.get(name, 0) + 1
             (temporary / name).mkdir(exist_ok=True)
             image.save_as(temporary / name / f"{done + 1:06d}.dcm", enforce_file_format=True)
-    return [Finding("burned-in", _burned_in_sentence(name, count)) for name, count in burned_in.items()]
+    told = [Finding("burned-in", _burned_in_sentence(name, count)) for name, count in burned_in.items()]
+    lost = (
+        f"{private} private or unknown element(s) were taken out; what only the maker's software reads of them is lost."
+    )
+    return [*told, Finding("private-removed", lost)] if private else told
 
 
 def _rules() -> Rules:
@@ -86,18 +94,20 @@ def _rules() -> Rules:
     return {tag: action for tag, action in table.items() if action is not delete_or_empty_or_replace_UID}
 
 
-def _anonymised(path: Path, rules: Rules) -> Any:
+def _anonymised(path: Path, rules: Rules) -> tuple[Any, int]:
+    """The data set, and how many private or unknown elements it had."""
     import pydicom
     from pydicom.errors import InvalidDicomError
 
     try:
         image = pydicom.dcmread(path, force=True)
+        private = sum(element.tag.is_private or element.VR == "UN" for element in image.iterall())
         whose = [str(image.get(keyword, "") or "") for keyword in _IDENTIFYING]
         _clean(image, rules, [text for text in whose if text])
     except (InvalidDicomError, EOFError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise ReadError(f"{path.name} is damaged ({type(error).__name__}); leave it out or export it again.") from None
     _label(image, whose[1] or whose[0])
-    return image
+    return image, private
 
 
 def _clean(dataset: Any, rules: Rules, whose: Sequence[str]) -> None:
@@ -114,6 +124,8 @@ def _clean(dataset: Any, rules: Rules, whose: Sequence[str]) -> None:
         if element.VR == "SQ":
             for item in element.value:
                 _clean(item, rules, whose)
+        elif element.VR in _DUMMY and str(element.value).startswith(_NO_YEAR):
+            element.value = _DUMMY[element.VR]
         elif element.VR in _TEXTS and tells_of(str(element.value), whose):
             element.value = ""
 

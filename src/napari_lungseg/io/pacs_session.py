@@ -148,7 +148,8 @@ def told(url: str) -> Iterator[None]:
 
 def _refusal(host: str, status: int) -> str:
     if status == 401:
-        return f"{host} did not accept the user and password, or the token. Set {USER} and {PASSWORD}, or {TOKEN}."
+        cure = f"Type others, or set {USER} and {PASSWORD}, or {TOKEN}."
+        return f"{host} did not accept the user and password, or the token. {cure}"
     if status == 403:
         return f"{host} does not allow this to the user or token given; ask who runs it for the right."
     if status in (400, 404):

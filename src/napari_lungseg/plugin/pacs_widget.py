@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tempfile
 from functools import partial
 from pathlib import Path
@@ -23,9 +24,11 @@ from .job_box import JobBox
 from .jobs import Steps
 from .layer_choice import LayerChoice
 from .layers import layer_facts, layer_to_labels
+from .memory import recall, remember
 from .table_view import TableView
 
-_COLUMNS = ("patient", "date", "modality", "number", "description", "instances")
+_NAME = "pacs"
+_COLUMNS = ("patient", "date", "series", "description", "images")
 
 
 class PacsWidget(DockedWidget):
@@ -37,7 +40,8 @@ class PacsWidget(DockedWidget):
 
     Notes
     -----
-    User and password are kept in their fields alone. Retrieved files lie in a temporary folder that ends with the widget.
+    User and password are kept in their fields alone; the address of a server that answered is remembered.
+    Retrieved files lie in a temporary folder that ends with the widget.
     """
 
     def __init__(self, napari_viewer: napari.viewer.Viewer) -> None:
@@ -80,8 +84,8 @@ class PacsWidget(DockedWidget):
 
     def _listed(self, found: list[RemoteSeries]) -> None:
         self.found, self.chosen = found, None
-        rows = tuple((s.alias, s.date, s.modality, s.number, s.neutral_description, s.instances) for s in found)
-        self.table.show_table(Table(_COLUMNS, rows), {})
+        remember(_NAME, {"server": self.url.text().strip()})  # it has answered, so there is no password in it
+        self.table.show_table(Table(_COLUMNS, tuple(_row(series) for series in found)), {})
         self.box.tell(f"{len(found)} series. Choose one, then Open." if found else "Nothing on the server matches.")
         self._enable()
 
@@ -91,6 +95,7 @@ class PacsWidget(DockedWidget):
 
     def _build(self) -> None:
         self.url, self.user, self.password = QLineEdit(), QLineEdit(), QLineEdit()
+        self.url.setText(str(recall(_NAME).get("server", "")))
         self.url.setPlaceholderText("https://pacs.example.org/dicom-web")
         self.user.setPlaceholderText("from the environment or netrc where empty")
         self.password.setEchoMode(QLineEdit.EchoMode.Password)
@@ -104,7 +109,14 @@ class PacsWidget(DockedWidget):
             field.setPlaceholderText("20240101-20241231" if title == "Date" else "* matches anything")
             form.addRow(title, field)
         form.addRow("Modality", self.modality)
+        for field in (self.url, self.user, self.password, *self.filters.values(), self.modality):
+            field.returnPressed.connect(self.search)
+        self.url.editingFinished.connect(lambda: self.url.home(False))
         self.box, self.table = JobBox("Search", self.search), TableView()
+        self.table.setToolTip("Click a series to choose it, twice to open it; click a heading to sort")
+        self.table.doubleClicked.connect(lambda _: self.open_chosen())
+        if (numbers := self.table.verticalHeader()) is not None:
+            numbers.hide()
         self.box.changed.connect(self._enable)
         self.table.chosen.connect(self._choose)
         self.open_button, self.send_button = QPushButton("Open"), QPushButton("Send segmentation")
@@ -134,6 +146,12 @@ class PacsWidget(DockedWidget):
         self.box.close_down()
         self.labels.close_down()
         self._folder.cleanup()
+
+
+def _row(series: RemoteSeries) -> tuple[object, ...]:
+    date = re.sub(r"^(\d{4})(\d\d)(\d\d)$", r"\1-\2-\3", series.date)
+    kind = f"{series.modality} {'' if series.number is None else series.number}".strip()
+    return series.alias, date, kind, series.neutral_description, series.instances
 
 
 def send_steps(labels: LabelMap, source: str | None, url: str, signed: Credentials | None) -> Steps:
