@@ -302,6 +302,19 @@ def test_labels_beside_a_scan_are_left_out_where_images_are_wanted(tmp_path: Pat
     assert [type(item) for item in read(tmp_path / "scan", labels=False)] == [Volume]
 
 
+def test_labels_that_are_skipped_are_not_even_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    volume = series(tmp_path / "scan")
+    labels = labels_on(volume)
+    path = write(labels, tmp_path / "scan" / "case.seg.dcm")
+    plain = write(labels, tmp_path / "labels.nii.gz")
+    for only_labels in (path, plain):
+        with pytest.raises(ReadError, match="is a label map, not an image"):
+            read(only_labels, labels="skip")
+    monkeypatch.setattr("napari_lungseg.io.dicom.read_labels", lambda *given: pytest.fail("read"))
+    (found,) = read(tmp_path / "scan", labels="skip")
+    assert isinstance(found, Volume) and found.geometry == volume.geometry
+
+
 # `dciodvfy` of Debian 12 (2022) does not know label maps, nor that their background is segment 0.
 _UNKNOWN = ("Information Object Not found", "SegmentNumber not monotonically increasing from one by one")
 

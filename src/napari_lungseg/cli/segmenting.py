@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from ..errors import LungSegError, ReadError
+from ..errors import LungSegError
 from ..io import suffix_of
 from ..volume import LabelMap, Volume
 from . import show
@@ -176,11 +176,8 @@ def _overlays_nowhere(volume: Volume, target: Path) -> bool:
 
 
 def _volumes(path: Path, series: str | None, modality: Modality | None) -> list[Volume]:
-    items = read_picked(path, series, modality=modality)
-    volumes = [item for item in items if isinstance(item, Volume)]
-    if not volumes:
-        raise ReadError("This is a label map, not an image; name the scan that it belongs to.")
-    return volumes
+    items = read_picked(path, series, modality=modality, labels="skip")
+    return [item for item in items if isinstance(item, Volume)]
 
 
 def _in_hounsfield(volume: Volume, offset: float | Literal["auto"] | None) -> Volume:

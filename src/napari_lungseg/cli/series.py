@@ -12,6 +12,7 @@ from ..errors import ReadError
 from ..io import LARGEST_CT
 
 if TYPE_CHECKING:
+    from ..io import AsLabels
     from ..io.series_entry import SeriesEntry
     from ..volume import LabelMap, Modality, Volume
 
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def read_picked(
-    path: Path, series: str | None, *, modality: Modality | None = None, labels: bool | None = None
+    path: Path, series: str | None, *, modality: Modality | None = None, labels: AsLabels = None
 ) -> list[Volume | LabelMap]:
     """Read a path, or of one that holds several series only that which is meant.
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from ..errors import ReadError, WriteError
 from ..registry import Table
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from .series_entry import SeriesEntry
 
     Item: TypeAlias = Volume | LabelMap
+    AsLabels: TypeAlias = bool | Literal["skip"] | None
 
 __all__ = ["LARGEST_CT", "READERS", "WRITERS", "read", "suffix_of", "write"]
 
@@ -85,7 +86,7 @@ def read(
     path: str | Path | Iterable[str | Path],
     *,
     modality: Modality | None = None,
-    labels: bool | None = None,
+    labels: AsLabels = None,
     reference: Reference | None = None,
     series: str | SeriesEntry | None = None,
 ) -> list[Item]:
@@ -96,7 +97,8 @@ def read(
     path : a file; a folder (its DICOM series, searched through all subfolders; where it has none, the volumes and
         pictures directly in it); a ZIP file of such, unpacked in memory; a disc's DICOMDIR; or a list of files
     modality : what the files are, where they do not say it themselves or say it wrongly
-    labels : True opens files as label maps, False as images; None decides and says why in a finding
+    labels : True opens files as label maps, False as images; None decides and says why in a finding; "skip" decides,
+        and leaves label maps out (DICOM's unread)
     reference : the scan that DICOM segmentations and structure sets belong to, as a path or as volumes; needed only where
         it is neither among the files nor in the same folder
     series : only this DICOM series: an entry of `list_series`, or what `SeriesList.pick` understands ("largest-ct", "4")
@@ -126,6 +128,8 @@ def read(
     items: list[Item] = []
     for reader, members in _by_reader(paths).items():
         items += _call(reader, members, modality, labels, reference)
+    if not items and labels == "skip":
+        raise ReadError(f"{paths[0].name} is a label map, not an image; name the scan that it belongs to.")
     if not items:
         raise ReadError(f"{paths[0].name} holds no image that can be opened.")
     items[0] = dataclasses.replace(items[0], findings=(*items[0].findings, *findings))
@@ -185,17 +189,22 @@ def _call(
     suffix: str,
     paths: Sequence[Path],
     modality: Modality | None,
-    labels: bool | None,
+    labels: AsLabels,
     reference: Reference | None,
 ) -> list[Item]:
     """Run one reader; DICOM says itself what is a label map, so a wish is fulfilled afterwards."""
-    reader = READERS.resolve(suffix)
+    from ..volume import Volume
+
+    reader, skip = READERS.resolve(suffix), labels == "skip"
+    items: list[Item]
     if READERS[suffix] != _DICOM:
-        items: list[Item] = reader(paths, modality=modality, labels=labels)
-        return items
+        items = reader(paths, modality=modality, labels=None if skip else labels)
+        return [item for item in items if isinstance(item, Volume)] if skip else items
     from .infer import as_labels, as_volume
 
-    items = reader(paths, modality=modality, labels=labels, reference=reference)
+    items = reader(paths, modality=modality, labels=False if skip else labels, reference=reference)
+    if skip:
+        return [item for item in items if isinstance(item, Volume)]
     if labels is None:
         return items
     return [as_labels(item) if labels else as_volume(item, modality) for item in items]
