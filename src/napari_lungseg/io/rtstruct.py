@@ -56,7 +56,11 @@ def read_rtstruct(path: Path, grids: Sequence[Grid] = ()) -> list[LabelMap]:
         header = _header(path)
         try:
             structures, findings = _structures(header)
-        except (ValueError, TypeError, AttributeError, KeyError, IndexError) as error:
+        except AttributeError as error:
+            raise ReadError(
+                f"{path.name} is a damaged structure set: {error.name} is missing. Copy or export it again."
+            ) from error
+        except (ValueError, TypeError, KeyError, IndexError) as error:
             raise ReadError(f"The contours of {path.name} are damaged ({error}). Copy or export it again.") from error
         if not any(contours for _, contours in structures):
             raise ReadError(f"{path.name} is a structure set without any closed contour; there is nothing to open.")
