@@ -9,8 +9,10 @@ import numpy as np
 import pytest
 from command_line import SHAPE, quick_runner
 
-from napari_lungseg.analysis.case_curves import case_curves
 from napari_lungseg.analysis.case_report import write_case_report
+from napari_lungseg.analysis.page import figure
+from napari_lungseg.analysis.plots import draw_histogram, draw_profile
+from napari_lungseg.analysis.profile import histogram, profile
 from napari_lungseg.analysis.views import draw_projections
 from napari_lungseg.errors import InvalidVolumeError, WriteError
 from napari_lungseg.findings import Finding
@@ -95,18 +97,33 @@ def test_other_grids_and_names_are_refused(case, tmp_path):
 
 
 def test_curves_have_known_answers():
-    grid = Geometry((3, 4, 5), (3.0, 0.5, 0.8), direction=((-1.0, 0.0, 0.0), (0.0, 1.0, 0.0), (0.0, 0.0, 1.0)))
+    grid = Geometry((3, 4, 5), (3.0, 0.5, 0.8))
     array = np.full(grid.shape, -805, np.int16)
     array[0, 0, 0], array[0, 0, 1] = -2000, 3000
     marks = np.zeros(grid.shape, np.uint8)
     marks[0, 0, :4] = 1
     marks[2, 1:3, 0] = 1
-    curves = case_curves(Volume(array, grid), LabelMap(marks, grid, {1: "lung", 2: "absent"}))
-    # The file begins at the head, the curve at the feet.
-    assert curves.sizes[1] == pytest.approx(np.array([2, 0, 4]) * 0.5 * 0.8) and not curves.sizes[2].any()
-    shares = curves.shares[1]
-    assert (shares[0], shares[-1]) == pytest.approx((1 / 6, 1 / 6)) and 2 not in curves.shares
-    assert shares[np.searchsorted(curves.edges, -805) - 1] == pytest.approx(4 / 6)
+    volume, labels = Volume(array, grid), LabelMap(marks, grid, {1: "lung", 2: "absent"})
+    left, right = figure(4, 2).subplots(1, 2)
+    draw_histogram(left, histogram(volume, labels), {1: "#ff0000"})
+    draw_profile(right, profile(volume, labels), {1: "#ff0000"})
+    lung, absent = right.lines
+    assert lung.get_ydata() == pytest.approx(np.array([4, 0, 2]) * 0.5 * 0.8) and not absent.get_ydata().any()
+    lung, absent = left.lines
+    assert np.interp(-805, *lung.get_data()) == pytest.approx(100 * 4 / 6) and not len(absent.get_ydata())
+    assert left.get_xlim() == (-1050, 150) and lung.get_color() == "#ff0000"
+
+
+def test_slices_run_from_the_feet_however_the_file_is_stored(case, tmp_path):
+    grid = case[0].geometry
+    flipped = dataclasses.replace(
+        grid,
+        origin=tuple(grid.position((grid.shape[0] - 1, 0, 0))),
+        direction=tuple((-z, y, x) for z, y, x in grid.direction),
+    )
+    turned = [dataclasses.replace(item, array=item.array[::-1].copy(), geometry=flipped) for item in case]
+    one, other = (re.findall('base64,([^"]*)', page_of(*pair, tmp_path)) for pair in (case, turned))
+    assert one == other and len(one) == 3
 
 
 def test_labels_without_names_cast_their_shadows(case):

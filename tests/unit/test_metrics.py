@@ -241,6 +241,22 @@ def test_symmetry_and_bounds(seed):
         assert there["assd"] <= there["hd95"] or there["hd95"] == 0 or there["assd"] < 1.2 * there["hd95"]
 
 
+@given(st.integers(0, 2**32 - 1), st.booleans())
+def test_the_union_is_as_far_away_as_if_it_were_one_label(seed, touching):
+    """Three labels, apart or touching, some of them missing: the row of all is that of the same voxels with one name."""
+    draw = np.random.default_rng(seed)
+    maps = draw.integers(0, 4, (2, 5, 9, 8)) * (draw.random((2, 5, 9, 8)) < 0.3)
+    if not touching:
+        maps[:, :, 2::3], maps[:, :, :, 3::4] = 0, 0
+        maps[:, :, 3:6][maps[:, :, 3:6] > 0], maps[:, :, :2][maps[:, :, :2] > 0] = 2, 1
+    names = {1: "a", 2: "b", 3: "c"}
+    tilted = {"direction": ((math.cos(0.3), 0.0, 0.0), (math.sin(0.3), 1.0, 0.0), (0.0, 0.0, 1.0))}
+    several = evaluate(*(label_map(item, names, **tilted) for item in maps))
+    one = evaluate(*(label_map(item > 0, {1: "all"}, **tilted) for item in maps))
+    for name in ("hd95", "assd", "nsd", "dice", "predicted_volume"):
+        assert row_of(several, "all")[name] == pytest.approx(row_of(one, "all")[name], rel=1e-12), name
+
+
 def test_every_metric_resolves():
     assert all(isinstance(METRICS.resolve(name), Quantity) for name in METRICS)
 

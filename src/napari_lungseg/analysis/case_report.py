@@ -10,9 +10,11 @@ from typing import Any
 from ..errors import WriteError
 from ..progress import Progress, drain
 from ..volume import LabelMap, Volume
-from .case_curves import case_curves, draw_histogram, draw_profile
-from .measure import measure
+from .measure import measured
 from .page import facts_table, figure, html_table, listed, page, picture, turned_table
+from .plots import draw_histogram, draw_profile
+from .profile import counted, profiled
+from .survey import Survey
 from .views import draw_mosaic, draw_projections
 
 _FEW = 4
@@ -59,7 +61,8 @@ def iter_case_report(
         raise WriteError(f"{target.name!r} is no name for a report; end it with .html.")
     yield Progress(0, 3, "Measuring …")
     volume = volume.load()
-    table = measure(volume, labels)
+    survey = Survey(volume.reoriented()[0], labels.reoriented()[0])
+    table = measured(survey)
     yield Progress(1, 3, "Drawing slices …")
     pictures = [
         picture(draw_mosaic(volume, labels), "Slices from the feet to the head, with the outlines of the labels.")
@@ -77,7 +80,7 @@ def iter_case_report(
         "<h2>Labels on the image</h2>",
         *pictures,
         _figures(table),
-        _plots(volume, labels),
+        _plots(survey, labels.colours),
         facts_table("The image", _image_facts(volume)),
         facts_table("How the labels were made", _record_facts(labels.record)),
     ]
@@ -101,20 +104,18 @@ def _figures(table: Any) -> str:
     return (turned_table if turned else html_table)("Measurements", table)
 
 
-def _plots(volume: Volume, labels: LabelMap) -> str:
-    curves = case_curves(volume, labels)
-    if not any(sizes.any() for sizes in curves.sizes.values()):
+def _plots(survey: Survey, colours: Mapping[int, str]) -> str:
+    several = survey.volume.geometry.shape[0] > 1
+    if not survey.listed or survey.volume.unit == "rgb":
         return ""
-    several = volume.geometry.shape[0] > 1
     drawn = figure(9, 2.8)
     panels = drawn.subplots(1, 1 + several, squeeze=False)[0]
-    draw_histogram(panels[0], curves, labels.colours)
+    draw_histogram(panels[0], counted(survey), colours)
     if several:
-        draw_profile(panels[1], curves, labels.colours)
-    beyond = "; the outer bins hold what lies beyond" if volume.unit == "HU" else ""
-    return "<h2>Curves</h2>" + picture(
-        drawn, f"How the values under each label are spread{beyond}; its area slice by slice."
-    )
+        draw_profile(panels[1], profiled(survey), colours)
+    shown = " (from −1050 to 150 HU)" if survey.volume.unit == "HU" else ""
+    slices = "; its area slice by slice" if several else ""
+    return "<h2>Curves</h2>" + picture(drawn, f"How the values under each label are spread{shown}{slices}.")
 
 
 def _image_facts(volume: Volume) -> list[tuple[str, str]]:

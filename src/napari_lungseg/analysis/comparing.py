@@ -13,7 +13,7 @@ from ..volume import Geometry, LabelMap
 from .evaluation import EvaluateSettings, on_one_grid
 from .metrics import common_grid, evaluate
 from .pairs import Both, by_name, note_about
-from .regions import labels_of, name_of, region_of
+from .regions import labels_of, name_of, pixel_area, region_of
 from .table import Table
 
 ONLY_PREDICTED, ONLY_REFERENCE, OTHER_LABEL = 1, 2, 3
@@ -98,11 +98,12 @@ def compare_slices(predicted: LabelMap, reference: LabelMap) -> Table:
     regions = [*labels, None] if len(labels) > 1 else labels
     positions = _positions(standard)
     columns = (SLICE, *((POSITION,) if positions is not None else ()), "label", "name", "dice", *_AREAS)
+    area = pixel_area(standard)
     rows: list[tuple[Any, ...]] = []
     for number, (ours, theirs) in enumerate(zip(turn.apply(one), turn.apply(other), strict=True)):
         place = (number,) if positions is None else (number, float(positions[number]))
         for label in regions:
-            rows.append((*place, label, name_of(label, names, len(labels)), *_figures(ours, theirs, label, standard)))
+            rows.append((*place, label, name_of(label, names, len(labels)), *_figures(ours, theirs, label, area)))
     unit = "mm2" if standard.is_mm else "pixel"
     units = dict.fromkeys(_AREAS, unit) | ({POSITION: "mm"} if positions is not None else {})
     return Table(columns, tuple(rows), units)
@@ -146,14 +147,12 @@ def worst_slices(slices: Table, name: str | None = None) -> list[int]:
     return [row[SLICE] for row in sorted(differing, key=lambda row: -row["differing"])]
 
 
-def _figures(ours: np.ndarray, theirs: np.ndarray, label: int | None, grid: Geometry) -> Iterator[float | None]:
-    """Dice, and the areas in the order of `_AREAS`."""
+def _figures(ours: np.ndarray, theirs: np.ndarray, label: int | None, area: float) -> Iterator[float | None]:
+    """Dice, and the areas in the order of `_AREAS`, with that of a pixel."""
     one, other = region_of(ours, label), region_of(theirs, label)
-    common, predicted, reference = int((one & other).sum()), int(one.sum()), int(other.sum())
-    differing = int((ours != theirs).sum()) if label is None else predicted + reference - 2 * common
+    common, predicted, reference = (int(np.count_nonzero(mask)) for mask in (one & other, one, other))
+    differing = int(np.count_nonzero(ours != theirs)) if label is None else predicted + reference - 2 * common
     yield 2 * common / (predicted + reference) if predicted + reference else None
-    columns = grid.affine[:3, :3]
-    area = float(np.linalg.norm(np.cross(columns[:, 1], columns[:, 2]))) if grid.is_mm else 1.0
     for count in (differing, predicted, reference):
         yield count * area
 

@@ -108,7 +108,12 @@ def measure(volume: Volume, labels: LabelMap, *, settings: MeasureSettings | Non
     InvalidVolumeError
         When the labels do not lie on the image's grid, or voxels under them are NaN or infinite.
     """
-    survey = Survey(volume, labels, (settings or MeasureSettings()).erode_mm)
+    return measured(Survey(volume, labels, (settings or MeasureSettings()).erode_mm))
+
+
+def measured(survey: Survey) -> Table:
+    """What `measure` returns, of an image that was taken stock of already."""
+    volume = survey.volume
     chosen = {name: MEASURES.resolve(name) for name in MEASURES}
     # The volume of a single slice is that of what the slice stands for; its area says more.
     flat = volume.is_frames if volume.is_frames or volume.geometry.shape[0] > 1 else None
@@ -118,5 +123,5 @@ def measure(volume: Volume, labels: LabelMap, *, settings: MeasureSettings | Non
         if entry.applies(flat=flat, intensity=volume.unit, modality=volume.modality)
     }
     return tabulate(
-        volume.geometry, labels.names, survey.listed, chosen, survey.region, volume.unit, union=survey.union
+        volume.geometry, survey.names, survey.listed, chosen, survey.region, volume.unit, union=survey.union
     )

@@ -1,7 +1,6 @@
 """How far a predicted label map is from a reference.
 
-Conventions: a surface is made of the voxels of a mask that have a face outside it or at the image's edge; a distance
-runs from the centre of such a voxel to the nearest one of the other mask, in patient coordinates (so tilted, sheared
+Conventions: surfaces and the distances between them are those of `surfaces`, in patient coordinates (so tilted, sheared
 and uneven grids need no resampling). Where neither map holds a label, shares are 1 and distances 0; where only one does,
 shares are 0 and distances infinite. A single slice and each frame of a stack of radiographs is compared as a flat image.
 """
@@ -20,6 +19,7 @@ from ..errors import InvalidVolumeError
 from ..registry import Table as NameTable
 from .quantity import quantity
 from .regions import describe, labels_of, region_of, size_of, tabulate
+from .surfaces import Surfaces
 
 if TYPE_CHECKING:
     from ..volume import Geometry, LabelMap
@@ -61,6 +61,7 @@ class Comparison:
     geometry : of the whole grid
     offset : (z, y, x) index of the first voxel of the crop in the whole grid
     tolerance : of NSD, mm (pixels without a spacing)
+    parts : the surfaces of the labels whose union this is
     """
 
     predicted: np.ndarray
@@ -68,79 +69,62 @@ class Comparison:
     geometry: Geometry
     offset: tuple[int, int, int]
     tolerance: float
+    parts: tuple[Surfaces, ...] = ()
 
     @property
     def is_flat(self) -> bool:
         """Whether the grid is one slice, whose surface is its outline."""
         return self.geometry.shape[0] == 1
 
-    @property
+    @cached_property
+    def voxels(self) -> tuple[int, int]:
+        """Voxels of the prediction and of the reference."""
+        return int(np.count_nonzero(self.predicted)), int(np.count_nonzero(self.reference))
+
+    @cached_property
     def common(self) -> int:
         """Voxels that both masks hold."""
-        return int((self.predicted & self.reference).sum())
+        return int(np.count_nonzero(self.predicted & self.reference))
+
+    @property
+    def union(self) -> int:
+        """Voxels that either mask holds."""
+        return sum(self.voxels) - self.common
 
     @property
     def outside(self) -> int:
         """Voxels of the whole grid, not of the crop, that neither mask holds."""
-        return math.prod(self.geometry.shape) - int((self.predicted | self.reference).sum())
+        return math.prod(self.geometry.shape) - self.union
 
-    def sizes(self, *, flat: bool) -> tuple[float, float]:
-        """Size of the prediction and of the reference, mm² or ml (pixels where the grid has no spacing)."""
+    @cached_property
+    def sizes(self) -> tuple[float, float]:
+        """Size of the prediction and of the reference: mm² on a flat grid, else ml (pixels where the grid has no spacing)."""
         first = self.offset[0]
-        one, other = (
-            size_of(mask, self.geometry, flat=flat, first_slice=first) for mask in (self.predicted, self.reference)
-        )
+        one, other = (size_of(mask, self.geometry, first_slice=first) for mask in (self.predicted, self.reference))
         return one, other
 
     @cached_property
+    def surfaces(self) -> Surfaces:
+        """Of both masks."""
+        return Surfaces.of(self.predicted, self.reference, self.geometry, self.offset, self.parts)
+
+    @property
     def distances(self) -> tuple[np.ndarray, np.ndarray]:
         """From the predicted surface to the reference and back; infinite where the other is empty."""
-        predicted, reference = (self._surface(mask) for mask in (self.predicted, self.reference))
-        if len(predicted) == 0 or len(reference) == 0:
-            return np.full(len(predicted), np.inf), np.full(len(reference), np.inf)
-        return _nearest(predicted, reference), _nearest(reference, predicted)
-
-    def _surface(self, mask: np.ndarray) -> np.ndarray:
-        """(n, 3) positions of the voxels on a mask's surface."""
-        inner = mask.copy()
-        for axis in (1, 2) if self.is_flat else (0, 1, 2):
-            along, found = np.moveaxis(inner, axis, 0), np.moveaxis(mask, axis, 0)
-            along[1:] &= found[:-1]
-            along[:-1] &= found[1:]
-            along[:1], along[-1:] = False, False
-        index = np.argwhere(mask & ~inner) + self.offset
-        return positions_of(index, self.geometry)
-
-
-def _nearest(points: np.ndarray, others: np.ndarray) -> np.ndarray:
-    """(n,) distance from each of (n, 3) points to the nearest of the others."""
-    from scipy.spatial import cKDTree
-
-    # A tree that is not balanced is built in half the time, and found no slower in the points of a surface.
-    tree = cKDTree(others, balanced_tree=False, compact_nodes=False)
-    return np.asarray(tree.query(points, workers=-1)[0])
-
-
-def positions_of(index: np.ndarray, geometry: Geometry) -> np.ndarray:
-    """(n, 3) positions in mm of (n, 3) indices, on uneven slices too."""
-    steps = index.astype(np.float64)
-    if geometry.slice_positions is not None:
-        steps[:, 0] = np.asarray(geometry.slice_positions)[index[:, 0]] / geometry.spacing[0]
-    return np.asarray(steps @ geometry.affine[:3, :3].T)
+        return self.surfaces.there, self.surfaces.back
 
 
 @quantity("share")
 def dice(pair: Comparison) -> float:
     """Dice: twice the common voxels over the sum of both."""
-    total = int(pair.predicted.sum()) + int(pair.reference.sum())
+    total = sum(pair.voxels)
     return 2 * pair.common / total if total else 1.0
 
 
 @quantity("share")
 def iou(pair: Comparison) -> float:
     """Intersection over union (Jaccard)."""
-    union = int((pair.predicted | pair.reference).sum())
-    return pair.common / union if union else 1.0
+    return pair.common / pair.union if pair.union else 1.0
 
 
 @quantity("length")
@@ -172,15 +156,15 @@ def nsd(pair: Comparison) -> float:
 @quantity("share")
 def sensitivity(pair: Comparison) -> float:
     """Sensitivity (recall): share of the reference that is predicted; 0 where only the prediction holds the label."""
-    total = int(pair.reference.sum())
-    return pair.common / total if total else float(not pair.predicted.any())
+    predicted, reference = pair.voxels
+    return pair.common / reference if reference else float(not predicted)
 
 
 @quantity("share")
 def precision(pair: Comparison) -> float:
     """Precision: share of the prediction that is in the reference; 0 where only the reference holds the label."""
-    total = int(pair.predicted.sum())
-    return pair.common / total if total else float(not pair.reference.any())
+    predicted, reference = pair.voxels
+    return pair.common / predicted if predicted else float(not reference)
 
 
 @quantity("share")
@@ -199,45 +183,45 @@ def background_iou(pair: Comparison) -> float:
 @quantity("volume")
 def predicted_volume(pair: Comparison) -> float:
     """Volume of the prediction."""
-    return pair.sizes(flat=False)[0]
+    return pair.sizes[0]
 
 
 @quantity("volume")
 def reference_volume(pair: Comparison) -> float:
     """Volume of the reference."""
-    return pair.sizes(flat=False)[1]
+    return pair.sizes[1]
 
 
 @quantity("area")
 def predicted_area(pair: Comparison) -> float:
     """Area of the prediction."""
-    return pair.sizes(flat=True)[0]
+    return pair.sizes[0]
 
 
 @quantity("area")
 def reference_area(pair: Comparison) -> float:
     """Area of the reference."""
-    return pair.sizes(flat=True)[1]
+    return pair.sizes[1]
 
 
 @quantity("volume")
 def volume_difference(pair: Comparison) -> float:
     """Volume of the prediction less that of the reference: positive where too much was predicted."""
-    predicted, reference = pair.sizes(flat=False)
+    predicted, reference = pair.sizes
     return predicted - reference
 
 
 @quantity("area")
 def area_difference(pair: Comparison) -> float:
     """Area of the prediction less that of the reference: positive where too much was predicted."""
-    predicted, reference = pair.sizes(flat=True)
+    predicted, reference = pair.sizes
     return predicted - reference
 
 
 @quantity("share")
 def relative_difference(pair: Comparison) -> float:
     """Volume (or area) difference as a share of the reference: −0.1 is a tenth too little; infinite without one."""
-    predicted, reference = pair.sizes(flat=pair.is_flat)
+    predicted, reference = pair.sizes
     if reference == 0:
         return 0.0 if predicted == 0 else float("inf")
     return (predicted - reference) / reference
@@ -270,30 +254,35 @@ def evaluate(predicted: LabelMap, reference: LabelMap, *, tolerance: float = NSD
     maps = [np.asarray(item.array) for item in (predicted, reference)]
 
     boxes: dict[int, tuple[slice, ...]] = {}
+    parts: dict[tuple[int, int], Surfaces] = {}
 
     def subject(cut: slice, grid: Geometry, label: int | None) -> Comparison:
         frame = cut.start or 0
         if frame not in boxes:  # lungs fill a part of a scan; what is empty need not be looked at for every label
-            boxes[frame] = _box(*(array[cut] for array in maps))
-        predicted, reference = (region_of(array[cut][boxes[frame]], label) for array in maps)
-        return _crop(predicted, reference, grid, tolerance, boxes[frame])
+            boxes[frame] = _box(maps[0][cut], maps[1][cut])
+        here = [array[cut][boxes[frame]] for array in maps]
+        box = boxes[frame] if label is None else _inside(boxes[frame], _box(here[0], here[1], label))
+        one, other = (region_of(array[cut][box], label) for array in maps)
+        joined = () if label is not None else tuple(held for (of, _), held in parts.items() if of == frame)
+        first = (box[0].start, box[1].start, box[2].start)
+        pair = Comparison(one, other, grid, first, tolerance, joined)
+        if label is not None:
+            parts[frame, label] = pair.surfaces
+        return pair
 
     return tabulate(geometry, names, labels_of(names, *maps), chosen, subject)
 
 
-def _crop(
-    predicted: np.ndarray, reference: np.ndarray, geometry: Geometry, tolerance: float, within: tuple[slice, ...]
-) -> Comparison:
-    """Compare two masks, themselves a part of the grid, where either holds anything."""
-    box = _box(predicted, reference)
-    first = [outer.start + inner.start for outer, inner in zip(within, box, strict=True)]
-    return Comparison(predicted[box], reference[box], geometry, (first[0], first[1], first[2]), tolerance)
+def _inside(outer: tuple[slice, ...], inner: tuple[slice, ...]) -> tuple[slice, ...]:
+    """A box within another one, counted from where that is counted from."""
+    return tuple(slice(o.start + i.start, o.start + i.stop) for o, i in zip(outer, inner, strict=True))
 
 
-def _box(one: np.ndarray, other: np.ndarray) -> tuple[slice, ...]:
-    """Where either of two arrays is not zero; looked at slice by slice, so that no third is made."""
+def _box(one: np.ndarray, other: np.ndarray, label: int | None = None) -> tuple[slice, ...]:
+    """Where either of two label maps holds a label (None: any); looked at slice by slice, so that no third is made."""
     used = [np.zeros(size, bool) for size in one.shape]
-    for z, (first, second) in enumerate(zip(one, other, strict=True)):
+    for z, pair in enumerate(zip(one, other, strict=True)):
+        first, second = (region_of(part, label) for part in pair)
         rows = first.any(axis=1) | second.any(axis=1)
         used[0][z] = rows.any()
         if used[0][z]:

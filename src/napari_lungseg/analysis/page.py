@@ -43,18 +43,18 @@ def listed(heading: str, lines: Sequence[str]) -> str:
 def picture(drawn: Any, legend: str) -> str:
     """A matplotlib figure within the page."""
     held = io.BytesIO()
-    drawn.savefig(held, format="png", dpi=100)
+    drawn.savefig(held, format="png", dpi=100, pil_kwargs={"compress_level": 3})  # half the time
     text = base64.b64encode(held.getvalue()).decode("ascii")
     said = escape(legend)
     return f'<figure><img alt="{said}" src="data:image/png;base64,{text}"><figcaption>{said}</figcaption></figure>'
 
 
-def figure(width: float, height: float, **options: Any) -> Any:
-    """An empty matplotlib figure, inches."""
+def figure(width: float, height: float, *, layout: Any = "constrained", **options: Any) -> Any:
+    """An empty matplotlib figure, inches; layout ``"none"`` for panels whose places are known, which is quicker."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    drawn = Figure(figsize=(width, height), layout="constrained", **options)
+    drawn = Figure(figsize=(width, height), layout=layout, **options)
     FigureCanvasAgg(drawn)
     return drawn
 

@@ -12,6 +12,8 @@ from .table import Table
 PLAIN = "#444444"
 _DIFFERING = "#DC267F"
 _SMALL = 8
+# From beyond air to beyond soft tissue: what else is under a label (metal, what lies outside the scanner's circle) is rare.
+_DRAWN_HU = (-1050.0, 150.0)
 
 
 def draw_slices(axes: Any, slices: Table, colours: Mapping[int, str], colour: str = PLAIN) -> None:
@@ -44,6 +46,59 @@ def draw_slices(axes: Any, slices: Table, colours: Mapping[int, str], colour: st
         bare(each, shade)
     axes.tick_params(axis="x", colors=colour)
     axes.set_zorder(below.get_zorder() + 1)  # curves over the area, and clicks count in their data
+
+
+def draw_profile(axes: Any, slices: Table, colours: Mapping[int, str], colour: str = PLAIN) -> None:
+    """Area of each label over the slices.
+
+    Parameters
+    ----------
+    slices : from `profile`
+    axes, colours, colour : as of `draw_slices`
+    """
+    for label, rows in _by_label(slices).items():
+        line = colours.get(label, label_colour(label))
+        areas = [row["area"] for row in rows]
+        axes.plot([row[SLICE] for row in rows], areas, color=line, linewidth=1.2, label=rows[0]["name"])
+    _finish(axes, slices.title("area"), SLICE, colour)
+
+
+def draw_histogram(axes: Any, counts: Table, colours: Mapping[int, str], colour: str = PLAIN) -> None:
+    """Share of each label's voxels over their values; of Hounsfield units those from −1050 to 150.
+
+    Parameters
+    ----------
+    counts : from `histogram`
+    axes, colours, colour : as of `draw_slices`
+    """
+    for label, rows in _by_label(counts).items():
+        line = colours.get(label, label_colour(label))
+        held = [row for row in rows if row["share"] is not None]
+        middles, shares = [(row["low"] + row["high"]) / 2 for row in held], [row["share"] for row in held]
+        axes.plot(middles, shares, color=line, linewidth=1.2, label=rows[0]["name"])
+        axes.fill_between(middles, shares, color=line, alpha=0.2, linewidth=0)
+    unit = counts.units["low"]
+    if unit == "HU":
+        axes.set_xlim(*_DRAWN_HU)
+    _finish(axes, "share of voxels (%)", unit if unit == "HU" else "value", colour)
+
+
+def _by_label(table: Table) -> dict[int, list[dict[str, Any]]]:
+    """Rows of each label, without those of several together."""
+    rows: dict[int, list[dict[str, Any]]] = {}
+    for row in table:
+        if row["label"] is not None:
+            rows.setdefault(row["label"], []).append(row)
+    return rows
+
+
+def _finish(axes: Any, title: str, along: str, colour: str) -> None:
+    axes.set_ylim(bottom=0)
+    axes.set_title(title, color=colour, fontsize=_SMALL, loc="left", pad=3)
+    axes.set_xlabel(along, color=colour, fontsize=_SMALL, labelpad=1)
+    bare(axes, colour)
+    if axes.lines:
+        axes.legend(fontsize=7, frameon=False, labelcolor=colour)
 
 
 def bare(axes: Any, colour: str) -> None:

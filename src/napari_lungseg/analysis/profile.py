@@ -42,13 +42,18 @@ def profile(volume: Volume, labels: LabelMap, *, settings: MeasureSettings | Non
     InvalidVolumeError
         When the labels do not lie on the image's grid, or voxels under them are NaN or infinite.
     """
-    survey = Survey(volume, labels, (settings or MeasureSettings()).erode_mm)
+    return profiled(Survey(volume, labels, (settings or MeasureSettings()).erode_mm))
+
+
+def profiled(survey: Survey) -> Table:
+    """What `profile` returns, of an image that was taken stock of already."""
+    volume = survey.volume
     grid, grey, hu = volume.geometry, volume.unit != "rgb", volume.unit == "HU"
     columns = ["label", "name", "slice", "position", "area", *["mean"] * grey, *["laa950", "haa"] * hu]
     units = {"position": grid.units, "area": "mm2" if grid.is_mm else "pixel", "laa950": "percent", "haa": "percent"}
     units["mean"] = "HU" if hu else "au"
     rows: list[tuple[Any, ...]] = []
-    for start, (label, name, region) in _parts(volume, survey):
+    for start, (label, name, region) in _parts(survey):
         pixel = region.frame.pixel_area
         for z, sums in enumerate(region.slices):
             voxels = sums[VOXELS]
@@ -85,13 +90,18 @@ def histogram(
         When the labels do not lie on the image's grid, voxels under them are NaN or infinite, the image is in colours, or
         the width is not positive.
     """
-    if volume.unit == "rgb":
-        raise InvalidVolumeError("A colour image has no histogram of one value; convert it to grey first.")
     if width is not None and not width > 0:
         raise InvalidVolumeError(f"The width of a histogram's step is {width}, but must be more than 0.")
-    survey = Survey(volume, labels, (settings or MeasureSettings()).erode_mm)
+    return counted(Survey(volume, labels, (settings or MeasureSettings()).erode_mm), width)
+
+
+def counted(survey: Survey, width: float | None = None) -> Table:
+    """What `histogram` returns, of an image that was taken stock of already."""
+    volume = survey.volume
+    if volume.unit == "rgb":
+        raise InvalidVolumeError("A colour image has no histogram of one value; convert it to grey first.")
     found: dict[tuple[int | None, str], list[Region]] = {}
-    for _, (label, name, region) in _parts(volume, survey):
+    for _, (label, name, region) in _parts(survey):
         found.setdefault((label, name), []).append(region)
     held = {key: Region.joined(regions).values for key, regions in found.items()}
     filled = [item.values for item in held.values() if item.size]
@@ -110,9 +120,9 @@ def histogram(
     return Table(columns, tuple(rows), {"low": unit, "high": unit, "share": "percent"})
 
 
-def _parts(volume: Volume, survey: Survey) -> Iterator[tuple[int, tuple[int | None, str, Region]]]:
+def _parts(survey: Survey) -> Iterator[tuple[int, tuple[int | None, str, Region]]]:
     """First slice, and label, name and region, of everything that `measure` has a row for."""
-    for cut, grid in frames_of(volume.geometry):
+    for cut, grid in frames_of(survey.volume.geometry):
         for label in [*survey.listed, None] if len(survey.listed) > 1 else survey.listed:
             name = name_of(label, survey.names, len(survey.union))
             yield cut.start or 0, (label, name, survey.region(cut, grid, label))

@@ -19,13 +19,14 @@ _MM3_PER_ML = 1000.0
 
 def labels_of(names: Mapping[int, str], *maps: np.ndarray) -> list[int]:
     """Labels to report, in order: those with a name and those that occur."""
-    found = {int(label) for array in maps for part in array for label in _occurring(part)}
+    found = {int(label) for array in maps for part in array if part.any() for label in _occurring(part)}
     return sorted((found | set(names)) - {0})
 
 
 def _occurring(part: np.ndarray) -> np.ndarray:
-    # Counting is several times as quick as sorting.
-    return np.flatnonzero(np.bincount(part.ravel())) if part.dtype.itemsize <= 2 else np.unique(part)
+    # Counting what is labelled is several times as quick as sorting, or as counting all.
+    used = part[part != 0]
+    return np.flatnonzero(np.bincount(used)) if part.dtype.itemsize <= 2 else np.unique(used)
 
 
 def region_of(array: np.ndarray, label: int | None) -> np.ndarray:
@@ -48,23 +49,28 @@ def frames_of(geometry: Geometry) -> list[tuple[slice, Geometry]]:
     return [(slice(number, number + 1), single) for number in range(geometry.shape[0])]
 
 
-def size_of(mask: np.ndarray, geometry: Geometry, *, flat: bool, first_slice: int = 0) -> float:
-    """Area in mm² of a flat mask, or volume in ml; a count where the image has no spacing.
+def size_of(mask: np.ndarray, geometry: Geometry, *, first_slice: int = 0) -> float:
+    """Area in mm² on a flat grid, otherwise volume in ml; a count where the image has no spacing.
 
     Parameters
     ----------
     mask : (z, y, x) bool
     geometry : of the whole grid; ``mask`` may be a crop of it
-    flat : whether an area is wanted
     first_slice : index in the grid of the mask's first slice (slices may stand for different thicknesses)
     """
+    counts = np.array([np.count_nonzero(part) for part in mask], float)
     if not geometry.is_mm:
-        return float(mask.sum())
-    columns = geometry.affine[:3, :3]
-    if flat:
-        return float(mask.sum() * np.linalg.norm(np.cross(columns[:, 1], columns[:, 2])))
+        return float(counts.sum())
+    if geometry.shape[0] == 1:
+        return float(counts.sum() * pixel_area(geometry))
     thickness = geometry.slice_thicknesses_mm[first_slice : first_slice + mask.shape[0]] / geometry.spacing[0]
-    return float(mask.sum(axis=(1, 2)) @ thickness * geometry.voxel_volume_mm3 / _MM3_PER_ML)
+    return float(counts @ thickness * geometry.voxel_volume_mm3 / _MM3_PER_ML)
+
+
+def pixel_area(geometry: Geometry) -> float:
+    """Of a voxel within its slice, mm²; 1 where the image has no spacing."""
+    columns = geometry.affine[:3, :3]
+    return float(np.linalg.norm(np.cross(columns[:, 1], columns[:, 2]))) if geometry.is_mm else 1.0
 
 
 def tabulate(

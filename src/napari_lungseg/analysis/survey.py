@@ -13,7 +13,7 @@ from ..errors import InvalidVolumeError
 from ..volume import LUNG_NAMES, Geometry, LabelMap, Volume
 from .distribution import Distribution
 from .erosion import eroded
-from .regions import check_grid, labels_of
+from .regions import check_grid, labels_of, pixel_area
 
 # Voxels below this are taken for emphysema, and those of the band for early fibrosis (see `density`); both are counted
 # in every slice and every layer of the patient, and so are known in thirds of the lung and along it.
@@ -160,8 +160,7 @@ class Frame:
     @property
     def pixel_area(self) -> float:
         """Of a voxel within its slice, mm²; 1 where the image has no spacing."""
-        columns = self.geometry.affine[:3, :3]
-        return float(np.linalg.norm(np.cross(columns[:, 1], columns[:, 2]))) if self.geometry.is_mm else 1.0
+        return pixel_area(self.geometry)
 
     @cached_property
     def picture(self) -> np.ndarray:
@@ -279,20 +278,20 @@ class Survey:
 
     def __init__(self, volume: Volume, labels: LabelMap, erode_mm: float = 0.0) -> None:
         check_grid(volume, labels)
+        self.volume = volume
         self.names = labels.names
         self.labels = eroded(np.asarray(labels.array), labels.geometry, erode_mm)
         self.listed = labels_of(labels.names, self.labels)
         lungs = [label for label in self.listed if self.names.get(label, "").lower() in LUNG_NAMES.values()]
         self.union = lungs if len(lungs) == len(LUNG_NAMES) else self.listed
         self._image = None if volume.unit == "rgb" else np.asarray(volume.array)
-        self._hounsfield = volume.unit == "HU"
         self._regions: tuple[int | None, dict[int | None, Region]] = (-1, {})
 
     def region(self, cut: slice, grid: Geometry, label: int | None) -> Region:
         """What a label (None: the union) covers in a part of the image; asked for part by part."""
         if self._regions[0] != cut.start:
             image = None if self._image is None else self._image[cut]
-            frame = Frame(image, self.labels[cut], grid, self.names, self._hounsfield)
+            frame = Frame(image, self.labels[cut], grid, self.names, self.volume.unit == "HU")
             found: dict[int | None, Region] = {}
             for one, region in frame.regions(self.listed).items():
                 found[one] = region

@@ -89,10 +89,12 @@ class CompareWidget(DockedWidget):
         self.result, self._compared, self._rank = result, (predicted, reference), -1
         self.box.tell(result.note or _summary(result))
         table = result.table
-        columns = [name for name in ("frame", *_SHOWN) if name in table.columns]
+        studies = studies_for(table, result.disagreement.geometry)
+        wanted = dict.fromkeys(("frame", *_SHOWN, *(study.metric for study in studies)))
+        columns = [name for name in wanted if name in table.columns]
         colours = colours_of(reference, table.column("label"))
         self.table.show_table(table.only(*columns), colours)
-        self._show_studies(studies_for(table, result.disagreement.geometry))
+        self._show_studies(studies)
         self.plot.show_plot(partial(_draw, result, colours))
         self.plot.setVisible(len(set(result.slices.column("slice"))) > 1)
         self._show_disagreement(predicted, reference, result)

@@ -11,7 +11,7 @@ import napari.layers
 import napari.viewer
 from qtpy.QtWidgets import QFileDialog, QFormLayout, QHBoxLayout, QPushButton, QVBoxLayout
 
-from ..analysis.case_curves import CaseCurves, draw_histogram, draw_profile
+from ..analysis.plots import draw_histogram, draw_profile
 from ..errors import LungSegError
 from .appearance import colours_of
 from .canvas import Plot
@@ -81,10 +81,10 @@ class MeasureWidget(DockedWidget):
     def _finished(self, layer: napari.layers.Labels, result: Measured) -> None:
         self._unwatch()
         self.result, self._measured = result, layer
-        self.table.show_table(result.table, colours_of(layer, result.table.column("label")))
-        colours = colours_of(layer, result.curves.names)
-        self.plot.show_plot(partial(_draw, result.curves, colours))
-        self.plot.setVisible(bool(result.curves.shares))
+        colours = colours_of(layer, result.table.column("label"))
+        self.table.show_table(result.table, colours)
+        self.plot.show_plot(partial(_draw, result, colours))
+        self.plot.setVisible(bool(result.largest) and result.histogram is not None)
         kept = store_features(layer, result.table)
         told = "The figures are kept in the layer's features, too." if kept else ""
         self.box.tell(told if len(result.table) else "The layer holds no label, so there is nothing to measure.")
@@ -191,13 +191,14 @@ class MeasureWidget(DockedWidget):
         self._measured = None
 
 
-def _draw(curves: CaseCurves, colours: Mapping[int, str], figure: Any, colour: str) -> None:
+def _draw(result: Measured, colours: Mapping[int, str], figure: Any, colour: str) -> None:
     """The profile first, for its clicks count; a single image has none."""
-    several = len(next(iter(curves.sizes.values()))) > 1
+    several = len(set(result.profile.column("slice"))) > 1
     panels = figure.subplots(1 + several, 1, squeeze=False)[:, 0]
     if several:
-        draw_profile(panels[0], curves, colours, colour)
-    draw_histogram(panels[-1], curves, colours, colour)
+        draw_profile(panels[0], result.profile, colours, colour)
+    if result.histogram is not None:
+        draw_histogram(panels[-1], result.histogram, colours, colour)
 
 
 def _is_image(layer: Any) -> bool:

@@ -7,15 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from ..analysis.case_curves import CaseCurves, case_curves
 from ..analysis.case_report import iter_case_report
-from ..analysis.measure import measure
-from ..analysis.regions import region_of
+from ..analysis.measure import measured
+from ..analysis.profile import counted, profiled
+from ..analysis.survey import Survey
 from ..analysis.table import Table
 from ..progress import Progress
-from ..volume import LabelMap
 from .grids import labels_beside
 from .layers import LayerFacts, layer_to_volume
 
@@ -28,12 +25,13 @@ class Measured:
     ----------
     table : from `measure`
     largest : label (None: all together) → the slice of the layer that holds most of it
-    curves : what the plots show
+    profile, histogram : what the plots show; of colours there is no histogram
     """
 
     table: Table
     largest: Mapping[int | None, int]
-    curves: CaseCurves
+    profile: Table
+    histogram: Table | None
 
 
 def measure_steps(image: LayerFacts, labels: LayerFacts) -> Generator[Progress, None, Measured]:
@@ -47,9 +45,11 @@ def measure_steps(image: LayerFacts, labels: LayerFacts) -> Generator[Progress, 
     yield Progress(0, 3, "Reading the image and its labels …")
     volume, marks = layer_to_volume(image).load(), labels_beside(labels, image)
     yield Progress(1, 3, "Measuring …")
-    table = measure(volume, marks)
+    survey = Survey(volume.reoriented()[0], marks.reoriented()[0])
+    table = measured(survey)
     yield Progress(2, 3, "Counting values and slices …")
-    return Measured(table, largest_slices(marks, set(table.column("label"))), case_curves(volume, marks))
+    profile = profiled(survey)
+    return Measured(table, largest_slices(profile), profile, None if volume.unit == "rgb" else counted(survey))
 
 
 def report_steps(image: LayerFacts, labels: LayerFacts, path: Path) -> Generator[Progress, None, Path]:
@@ -60,11 +60,11 @@ def report_steps(image: LayerFacts, labels: LayerFacts, path: Path) -> Generator
     return (yield from iter_case_report(volume, labels_beside(labels, image), path, name=name))
 
 
-def largest_slices(labels: LabelMap, wanted: set[int | None]) -> dict[int | None, int]:
-    """Label (None: all together) → the slice in the standard view that holds most voxels of it; none for an absent label."""
-    standard, _ = labels.reoriented()
-    counts = {label: [int(region_of(part, label).sum()) for part in np.asarray(standard.array)] for label in wanted}
-    return {label: int(np.argmax(per_slice)) for label, per_slice in counts.items() if any(per_slice)}
+def largest_slices(profile: Table) -> dict[int | None, int]:
+    """Label (None: several together) → the slice that holds most of it; none for an absent label."""
+    rows = [row for row in profile if row["area"] > 0]
+    ascending = sorted(rows, key=lambda row: (row["area"], -row["slice"]))
+    return {row["label"]: row["slice"] for row in ascending}
 
 
 def store_features(layer: Any, table: Table) -> bool:

@@ -62,6 +62,11 @@ def looked_at(slices: int, *, each: bool) -> np.ndarray:
     return chosen
 
 
+def counts_of(labels: np.ndarray, classes: int) -> np.ndarray:
+    """(classes,) pixels with each label; comparing class by class is quicker than counting bytes."""
+    return np.array([np.count_nonzero(labels == number) for number in range(classes)])
+
+
 def sums_of(scores: torch.Tensor) -> torch.Tensor:
     """(n, classes, 3) from class scores (n, classes, rows, columns); see `Evidence`."""
     import torch

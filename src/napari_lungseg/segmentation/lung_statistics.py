@@ -14,7 +14,7 @@ import numpy as np
 
 from ..models.spec import ModelSpec
 from ..volume import Volume
-from .evidence import VIEWS, Evidence
+from .evidence import VIEWS, Evidence, counts_of
 
 
 @dataclass(frozen=True)
@@ -132,7 +132,7 @@ def _agreement(evidence: Evidence) -> tuple[float, ...]:
 
 def _changed(labels: np.ndarray, pixels: np.ndarray) -> float:
     """Share of the pixels that tidying up gave another label, at least: what it took away here and added there."""
-    now = np.array([np.bincount(plane.ravel(), minlength=pixels.shape[1]) for plane in labels])
+    now = np.array([counts_of(plane, pixels.shape[1]) for plane in labels])
     return float(np.abs(now - pixels)[:, 1:].sum() / max(1, now[:, 1:].sum() + pixels[:, 1:].sum()))
 
 

@@ -23,7 +23,7 @@ from ..progress import Progress, drain
 from ..settings import setting, validate
 from ..volume import LabelMap, Volume, plain_name
 from .devices import PRECISIONS, is_out_of_memory, keep_freed_memory, resolve_device, resolve_precision
-from .evidence import Evidence, agreement_of, doubt_of, looked_at, sums_of
+from .evidence import Evidence, agreement_of, counts_of, doubt_of, looked_at, sums_of
 
 if TYPE_CHECKING:
     import torch
@@ -284,7 +284,7 @@ class _Run:
                 found = agreement_of(self._forward, images[again], scores[again], order)
                 evidence.agreement[again] = found.cpu().numpy()
         for plane, pixels in zip(labels, evidence.pixels, strict=True):
-            pixels[:] = np.bincount(plane.ravel(), minlength=len(pixels))
+            pixels[:] = counts_of(plane, len(pixels))
 
     def _scores(self, images: torch.Tensor) -> torch.Tensor:
         """(n, classes, rows, columns) float32; with ``mirror`` the mean over the image and its mirror image."""
