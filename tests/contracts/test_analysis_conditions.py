@@ -320,16 +320,20 @@ def test_every_public_function_of_the_analysis_is_asked() -> None:
 
 @pytest.mark.parametrize("command", [("measure",), ("measure", "--profile"), ("measure", "--histogram"), ("report",)])
 @pytest.mark.parametrize("condition", [mismatched_grids, nan], ids=lambda condition: condition.__name__)
-def test_the_command_line_refuses_in_one_sentence(
+def test_the_command_line_says_it_in_a_sentence(
     command: tuple[str, ...], condition: Callable[[Case], Case], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    case = condition(sound(tmp_path))
+    case, page = condition(sound(tmp_path)), tmp_path / "report.html"
     scan, labels = write(case.volume, tmp_path / "scan.nii.gz"), write(case.labels, tmp_path / "labels.nii.gz")
-    end = [] if command[0] == "measure" else ["-o", str(tmp_path / "report.html")]
-    assert run([command[0], str(scan), str(labels), *command[1:], "--modality", "ct", *end]) == 2
+    end = [] if command[0] == "measure" else ["-o", str(page)]
+    code = run([command[0], str(scan), str(labels), *command[1:], "--modality", "ct", *end])
     said = capsys.readouterr()
-    assert "Traceback" not in said.err + said.out and len(said.err.strip().splitlines()) <= 4
-    assert not (tmp_path / "report.html").exists()
+    assert "Traceback" not in said.err + said.out
+    if condition is nan:  # readers put a number there, and say so
+        told = said.err + (page.read_text(encoding="utf-8") if page.exists() else "")
+        assert code == 0 and "not finite numbers" in " ".join(told.split())
+        return
+    assert code == 2 and "grid" in said.err and len(said.err.strip().splitlines()) <= 4 and not page.exists()
 
 
 @pytest.mark.parametrize("condition", [empty_labels, one_voxel], ids=lambda condition: condition.__name__)

@@ -34,7 +34,7 @@ def measure_one(
     identifiers: bool = False,
     settings: MeasureSettings,
 ) -> Table:
-    """The table that was asked for, of one image.
+    """The table that was asked for, of one image; what was noticed while reading is told.
 
     Raises
     ------
@@ -43,12 +43,17 @@ def measure_one(
     """
     from ..analysis.pairs import read_labels
     from ..io.identifiers import identifiers_of
+    from . import show
     from .series import only, read_picked
 
     wanted = [name for name, is_wanted in kinds.items() if is_wanted]
     if len(wanted) > 1:
         raise LungSegError(f"--{' and --'.join(wanted)} are tables of their own; ask for one at a time.")
     volume = only(read_picked(image, series, modality=modality, labels=False), image.name)
+    marks = read_labels(labels)
+    for finding in (*volume.findings, *marks.findings):
+        if finding.code != "labels-inferred":  # they were asked for
+            show.note(f"  ! {finding.message}")
     take = _KINDS.resolve(wanted[0] if wanted else "measure")
-    table: Table = take(volume, read_labels(labels), settings=settings)
+    table: Table = take(volume, marks, settings=settings)
     return table.behind(identifiers_of(volume)) if identifiers else table
