@@ -459,3 +459,13 @@ def test_the_confidence_is_told_and_the_uncertainty_written_beside(lungseg, ct_f
     (tmp_path / "out2" / labels.name).unlink()
     again = lungseg("segment", ct_file, "-o", tmp_path / "out2", "--uncertainty")
     assert again.code == 2 and "--overwrite" in again.err
+
+
+def test_an_uncertainty_beside_dicom_labels_is_nifti(lungseg, tmp_path):
+    from labelled_series import series
+
+    volume = series(tmp_path / "scan")
+    done = lungseg("segment", tmp_path / "scan", "-o", tmp_path / "lungs.seg.dcm", "--uncertainty")
+    assert done.code == 0, done.err
+    (map_of,) = read(tmp_path / "lungs-uncertainty.nii.gz")
+    assert map_of.geometry.same_grid(volume.geometry)
