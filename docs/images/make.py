@@ -219,7 +219,7 @@ def picture_report(folder: Path) -> None:
     browser = shutil.which("chromium")
     if browser is None:
         raise SystemExit("There is no chromium, so report.png stays as it was.")
-    command = [browser, "--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", "--window-size=900,2640"]
+    command = [browser, "--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", "--window-size=900,3040"]
     subprocess.run([*command, f"--screenshot={folder / 'report.png'}", page.as_uri()], check=True)
     small = Image.open(folder / "report.png").convert("RGB")
     small.resize((600, 600 * small.height // small.width)).quantize(128).save(HERE / "report.png", optimize=True)
