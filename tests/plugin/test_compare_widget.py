@@ -197,7 +197,8 @@ def test_frames_have_a_row_each_and_are_gone_to(widget: CompareWidget, model_vie
     predicted = add_item(model_viewer, LabelMap(array, grid, {1: "lungs"}, name="prediction"))
     widget.predicted.layer, widget.reference.layer = predicted, reference
     run(widget, qtbot)
-    assert widget.table.table.column("frame") == (0, 1, 2) and "JSRT" in widget.studies.text()
+    assert widget.table.table.column("frame") == (0, 1, 2) and "radiographs" in widget.studies.text()
+    assert "accuracy" in widget.table.table.columns  # that is what the study measured
     widget.table.choose(2)
     assert model_viewer.dims.current_step[0] == 2
 
