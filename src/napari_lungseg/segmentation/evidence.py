@@ -100,19 +100,31 @@ def agreement_of(
 
     from .preprocess import best_class
 
-    best = best_class(scores)
     found = []
-    for view in VIEWS:
-        if view == "mirrored":
-            other = score(images.flip(-1)).flip(-1)[:, list(mirrored)]
-        elif view == "turned":
-            other = _turned(score(_turned(images, 1)), -1)
-        else:
-            other = score(images ** _GAMMA[view])
-        label = best_class(other)
-        same = ((label == best) & (best > 0)).sum((1, 2))
-        found.append(torch.stack([2 * same, (label > 0).sum((1, 2)) + (best > 0).sum((1, 2))], dim=-1))
-    return torch.stack(found, dim=1).float()
+    for image, best in zip(torch.split(images, 1), torch.split(best_class(scores), 1), strict=True):
+        labels = best_class(_undone(score(_views(image)), mirrored))
+        same = ((labels == best) & (best > 0)).sum((1, 2))
+        found.append(torch.stack([2 * same, (labels > 0).sum((1, 2)) + (best > 0).sum()], dim=-1))
+    return torch.stack(found).float()
+
+
+def _views(image: torch.Tensor) -> torch.Tensor:
+    """One image in every view, for one pass through the network: (1, channels, rows, columns) → (views, …)."""
+    import torch
+
+    views = {"mirrored": image.flip(-1), "turned": _turned(image, 1)}
+    views |= {name: image**gamma for name, gamma in _GAMMA.items()}
+    return torch.cat([views[name] for name in VIEWS]).contiguous(memory_format=torch.channels_last)
+
+
+def _undone(scores: torch.Tensor, mirrored: Sequence[int]) -> torch.Tensor:
+    """Scores of every view as they lie on the image itself."""
+    import torch
+
+    parts = dict(zip(VIEWS, torch.split(scores, 1), strict=True))
+    parts["mirrored"] = parts["mirrored"].flip(-1)[:, list(mirrored)]
+    parts["turned"] = _turned(parts["turned"], -1)
+    return torch.cat([parts[name] for name in VIEWS])
 
 
 def _turned(images: torch.Tensor, sense: int) -> torch.Tensor:
