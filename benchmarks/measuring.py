@@ -100,7 +100,7 @@ def confidence(volume: Volume, labels: LabelMap) -> Callable[[], object]:
         with torch.inference_mode():
             for k, z in enumerate(again):
                 one = slice(k, k + 1)
-                found = agreement_of(run._forward, images[one], scores[one], mirror_order(model.spec.names))
+                found = agreement_of(run._in_batches, images[one], scores[one], mirror_order(model.spec.names))
                 evidence.agreement[z] = found.numpy()
             for start in range(0, depth, batch):
                 sums = evidence.sums[start : start + batch]

@@ -281,7 +281,7 @@ class _Run:
                 doubt[:] = map_from_network(doubt_of(scores), boxes, shape, self.spec.preprocessing).cpu().numpy()
             if again.any():
                 order = mirror_order(self.spec.names)
-                found = agreement_of(self._forward, images[again], scores[again], order)
+                found = agreement_of(self._in_batches, images[again], scores[again], order)
                 evidence.agreement[again] = found.cpu().numpy()
         for plane, pixels in zip(labels, evidence.pixels, strict=True):
             pixels[:] = counts_of(plane, len(pixels))
@@ -300,6 +300,12 @@ class _Run:
         with torch.autocast(self.device.type, dtype=self.precision, enabled=reduced):
             scores: torch.Tensor = self.network(images).float()
         return scores
+
+    def _in_batches(self, images: torch.Tensor) -> torch.Tensor:
+        """Scores of images, no more of them at once than memory has been found to hold."""
+        import torch
+
+        return torch.cat([self._forward(part) for part in torch.split(images, self.batch_size)])
 
     def record(self) -> dict[str, Any]:
         """What made the labels: enough to make them again."""
