@@ -811,6 +811,20 @@ def test_a_widget_that_is_closed_lets_go(trainer: Any, process: FakeProcess, qtb
     assert trainer.paint.table.rowCount() == before and process.calls[-1] == "close_down"
 
 
+def test_a_widget_closed_just_after_somebody_moved_says_no_more(
+    trainer: Any, process: FakeProcess, qtbot: Any, model_viewer: Any
+) -> None:
+    begin(trainer, process, qtbot)
+    process.tell_round(1)
+    process.finish()
+    model_viewer.dims.set_current_step(0, 1)  # the process is asked for this slice a moment later
+    trainer.close_down()
+    told: list[None] = []
+    trainer.run.previewed.connect(lambda: told.append(None))
+    qtbot.wait(300)
+    assert not told and process.calls[-1] == "close_down"
+
+
 def test_what_was_chosen_is_remembered(
     trainer: Any, make_trainer: Callable[[], Any], process: FakeProcess, qtbot: Any
 ) -> None:

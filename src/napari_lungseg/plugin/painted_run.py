@@ -227,8 +227,9 @@ class PaintedRun(QObject):
         if self._job is not None:
             self._job.detach()
         self.is_running = False
-        with suppress(RuntimeError):  # Qt has deleted it already
+        with suppress(RuntimeError):  # Qt has deleted them already
             self._watch.stop()
+            self._look_soon.stop()
         self.previews.let_go()
         self.process.close_down()
 
