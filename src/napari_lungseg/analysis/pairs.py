@@ -14,6 +14,7 @@ from ..errors import IncompatibleModelError, ReadError, TrainingDataError
 from ..progress import Progress
 from ..volume import LabelMap, Volume, plain_name
 from .pairing import FilePair
+from .regions import labels_of
 
 if TYPE_CHECKING:
     from ..segmentation.predict import SegmentSettings
@@ -150,8 +151,7 @@ def note_about(predicted: LabelMap, reference: LabelMap) -> str:
             f"Label {odd[0]} is {theirs[odd[0]]!r} in the prediction, but {ours[odd[0]]!r} in the reference; labels were "
             "compared by number."
         )
-    found = set(np.unique(np.asarray(reference.array)).tolist()) - {0}
-    if not ours and len(found) == 1 and len(theirs) > 1:
+    if not ours and len(theirs) > 1 and len(labels_of({}, np.asarray(reference.array))) == 1:
         return (
             "The reference has a single label without a name, the prediction several: only the row of all labels together "
             "compares like with like."
