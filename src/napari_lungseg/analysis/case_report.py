@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Generator, Mapping
+from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from .views import draw_mosaic, draw_projections
 
 _FEW = 4
 # Of a record: where files lie says what the patient is called, often enough; the rest has a line of its own or is long.
-_NOT_TOLD = ("source", "image", "quality", "path")
+_NOT_TOLD = ("source", "image", "quality", "path", "confidence")
 _RESEARCH = "For research. Not a medical device: not made, tested or approved for diagnosis or treatment."
 
 
@@ -64,18 +65,20 @@ def iter_case_report(
     survey = Survey(volume.reoriented()[0], labels.reoriented()[0])
     table = measured(survey)
     yield Progress(1, 3, "Drawing slices …")
-    pictures = [
-        picture(draw_mosaic(volume, labels), "Slices from the feet to the head, with the outlines of the labels.")
-    ]
+    several = survey.volume.geometry.shape[0] > 1
+    shown = "Slices from the feet to the head" if several else "The image"
+    pictures = [picture(draw_mosaic(volume, labels), f"{shown}, with the outlines of the labels.")]
     yield Progress(2, 3, "Drawing the chest from the front …")
     front = draw_projections(volume, labels)
     if front is not None:
         pictures.append(
             picture(front, "From the front, the patient's right at the left; outlines: shadows of the labels.")
         )
+    neutral, found = _neutral(volume, labels), (*volume.findings, *labels.findings)
     parts = [
         f'<p class="aside">{_RESEARCH}</p>',
-        listed("What was noticed", _noticed(volume, labels))
+        _sure(labels, neutral),
+        listed("What was noticed", list(dict.fromkeys(neutral(str(each)) for each in found)))
         or "<h2>What was noticed</h2><p>Nothing; that is no proof that all is well.</p>",
         "<h2>Labels on the image</h2>",
         *pictures,
@@ -89,12 +92,21 @@ def iter_case_report(
     return target
 
 
-def _noticed(volume: Volume, labels: LabelMap) -> list[str]:
-    """Messages of all findings, once each, without the names of files, which may be patients'."""
+def _sure(labels: LabelMap, neutral: Callable[[str], str]) -> str:
+    """How far the labels can be trusted, where a model said so."""
+    from ..segmentation.confidence import confidence_of
+
+    confidence = confidence_of(labels)
+    if confidence is None:
+        return ""
+    return f"<h2>How sure it is</h2><p>{escape(neutral(f'{confidence}. {confidence.reason}'))}</p>"
+
+
+def _neutral(volume: Volume, labels: LabelMap) -> Callable[[str], str]:
+    """Texts without the names of files, which may be patients'."""
     from ..io.anonymous import Anonymous, files_below
 
-    neutral = Anonymous([path for source in (volume.source, labels.source) if source for path in files_below(source)])
-    return list(dict.fromkeys(neutral(str(finding)) for finding in (*volume.findings, *labels.findings)))
+    return Anonymous([path for source in (volume.source, labels.source) if source for path in files_below(source)])
 
 
 def _figures(table: Any) -> str:

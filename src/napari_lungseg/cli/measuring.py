@@ -56,4 +56,6 @@ def measure_one(
             show.note(f"  ! {finding.message}")
     take = _KINDS.resolve(wanted[0] if wanted else "measure")
     table: Table = take(volume, marks, settings=settings)
+    if not len(table):
+        show.note(f"  ! There is no label in {labels.name}, so nothing is measured.")
     return table.behind(identifiers_of(volume)) if identifiers else table
