@@ -25,6 +25,7 @@ from napari_lungseg.io.dicom_header import DamagedFileError
 from napari_lungseg.io.dicom_scan import WANTED, scan_header
 from napari_lungseg.io.series_list import iter_list_series, list_series
 from napari_lungseg.io.thumbnail import thumbnail
+from napari_lungseg.volume import LabelMap
 
 AXIAL = ORIENTATIONS["axial head first supine"]
 STUDIES = {"first": ("1.2.1", "PAT-1", "20240102"), "second": ("1.2.2", "PAT-2", "20230304")}
@@ -205,6 +206,37 @@ def test_damaged_members_are_told_and_the_rest_is_there(disc: Path, tmp_path: Pa
     assert "first-3-004.dcm" in listed.findings[0].message
     assert listed.entries[1].slices == 7
     assert "damaged-files" in {finding.code for volume in read(path) for finding in volume.findings}
+
+
+def test_labels_of_a_zipped_series_are_written_as_dicom(disc: Path, tmp_path: Path) -> None:
+    path = packed(disc, tmp_path / "disc.zip")
+    (volume,) = read(path, series="largest-ct")
+    array = np.zeros(volume.geometry.shape, np.uint8)
+    array[1, 2:, 3:] = 1
+    labels = LabelMap(array, volume.geometry, {1: "right lung"}, source=volume.source)
+    for suffix in (".seg.dcm", ".rtstruct.dcm"):
+        (back,) = read(write(labels, tmp_path / f"lungs{suffix}"), reference=path)
+        assert back.geometry.same_grid(volume.geometry) and back.names == {1: "right lung"}
+    (back,) = read(tmp_path / "lungs.seg.dcm", reference=path)
+    assert (np.asarray(back.array) == array).all()
+
+
+def test_a_series_whose_files_are_all_damaged_is_told(disc: Path, tmp_path: Path) -> None:
+    """Checksums are looked at when a member was read to its end, which listing does of one file in a series."""
+    path = packed(disc, tmp_path / "disc.zip")
+    whole = list_series(path)
+    content = bytearray(path.read_bytes())
+    with zipfile.ZipFile(path) as archive:
+        for name in whole.entries[0].files:
+            at = content.index(b"PK\x01\x02", archive.start_dir)
+            while content[at + 46 : at + 46 + len(name)] != name.encode():
+                at = content.index(b"PK\x01\x02", at + 1)
+            content[at + 16] ^= 1
+    path.write_bytes(content)
+    listed = list_series(path)
+    assert len(listed.entries) in (len(whole.entries) - 1, len(whole.entries))
+    with pytest.raises(ReadError, match="damaged"):
+        read(path, series=whole.entries[0])
 
 
 def test_archives_within_archives_and_locked_ones_are_told(disc: Path, tmp_path: Path) -> None:

@@ -79,7 +79,7 @@ def source_of(labels: LabelMap) -> Source:
         raise WriteError(
             f"DICOM labels refer to the DICOM images they lie on, and those are not known here. {_NAME_IT}"
         )
-    stacks = stacks_in(_files(path))
+    stacks = _stacks(path)
     if not stacks:
         raise WriteError(
             f"{path.name} holds no DICOM images, and DICOM labels must refer to the images they lie on. {_NAME_IT}"
@@ -103,11 +103,17 @@ def _placed(labels: LabelMap, geometry: Geometry) -> LabelMap | None:
         return None
 
 
-def _files(path: Path) -> list[Path]:
+def _stacks(path: Path) -> list[Stack]:
+    from . import archive
     from .discover import files_of
 
     try:
-        return files_of(path)[0]
+        if not archive.is_archive(path):
+            return stacks_in(files_of(path)[0])
+        with archive.opened(path) as zipped:
+            names = [member.filename for member in archive.members_of(zipped)[0]]
+        with archive.unpacked(path, names) as (files, _):
+            return stacks_in(files)  # headers alone, which stay when the files go
     except ReadError:
         return []
 
@@ -155,7 +161,7 @@ def grids_of(reference: Reference) -> list[Grid]:
         return [Grid(reference.geometry)]
     if not isinstance(reference, str | Path):
         return [Grid(volume.geometry) for volume in reference]
-    grids = [grid for stack in stacks_in(_files(Path(reference))) if (grid := grid_of(stack)) is not None]
+    grids = [grid for stack in _stacks(Path(reference)) if (grid := grid_of(stack)) is not None]
     if grids:
         return grids
     from . import read

@@ -180,7 +180,12 @@ def _listed(
     entries = []
     for done, members in enumerate(scan.series.values()):
         yield Progress(done, len(scan.series), "Sorting series …")
-        entries.append(entry_of(members, files, zipped))
+        try:
+            entries.append(entry_of(members, files, zipped))
+        except archive.DAMAGE as error:
+            scan.damaged += [(Path(name).name, str(error)) for name, _ in members]
+    if not entries:
+        raise ReadError(_nothing(name, scan, told))
     # The order of their names would tell of them, too: patients come as their files do.
     came = {key: number for number, key in enumerate(Counter(each.patient_key for each in entries))}
     entries.sort(key=lambda each: (came[each.patient_key], each.date, each.study, each.is_labels, each.number or 0))
