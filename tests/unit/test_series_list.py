@@ -221,6 +221,18 @@ def test_labels_of_a_zipped_series_are_written_as_dicom(disc: Path, tmp_path: Pa
     assert (np.asarray(back.array) == array).all()
 
 
+def test_a_structure_set_that_is_picked_lies_on_its_scan(disc: Path) -> None:
+    (volume,) = read(disc, series="largest-ct")
+    array = np.zeros(volume.geometry.shape, np.uint8)
+    array[1, 2:, 3:] = 1
+    drawn = LabelMap(array, volume.geometry, {1: "right lung"}, source=volume.source)
+    write(drawn, disc / "z.rtstruct.dcm")
+    (disc / "z.rtstruct.labels.json").unlink(missing_ok=True)
+    (entry,) = (each for each in list_series(disc).entries if each.modality == "RTSTRUCT")
+    (back,) = read(disc, series=entry)
+    assert back.geometry.same_grid(volume.geometry) and back.names == {1: "right lung"}
+
+
 def test_a_series_whose_files_are_all_damaged_is_told(disc: Path, tmp_path: Path) -> None:
     """Checksums are looked at when a member was read to its end, which listing does of one file in a series."""
     path = packed(disc, tmp_path / "disc.zip")

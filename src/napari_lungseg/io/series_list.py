@@ -134,14 +134,23 @@ def read_series(
         Where none is meant, with what is there.
     """
     if isinstance(series, SeriesEntry):
-        return _read_entry(series, how)
+        return _read_entry(series, _with_scan(series, path, how))
     listed = list_series(path)
     entries = listed.pick(series)
     if not entries:
         there = ", ".join(repr(entry.name) for entry in listed.entries[:_TOLD])
         more = f" and {len(listed.entries) - _TOLD} more" if len(listed.entries) > _TOLD else ""
         raise ReadError(f"There is no series {series!r}; found {there}{more}. Give a number or a name of these.")
-    return [item for entry in entries for item in _read_entry(entry, how)]
+    return [item for entry in entries for item in _read_entry(entry, _with_scan(entry, path, how))]
+
+
+def _with_scan(
+    entry: SeriesEntry, path: str | Path | Iterable[str | Path], how: Mapping[str, Any]
+) -> Mapping[str, Any]:
+    """Labels are drawn on a scan, which lies most often where they do."""
+    if not entry.is_labels or how.get("reference") is not None or not isinstance(path, str | Path):
+        return how
+    return {**how, "reference": path}
 
 
 def _read_entry(entry: SeriesEntry, how: Mapping[str, Any]) -> list[Item]:
