@@ -93,7 +93,7 @@ def entry_of(members: Sequence[tuple[str, Header]], openers: Mapping[str, Opener
     order = sorted(range(len(members)), key=lambda index: (places[index], _count(members[index][1], "InstanceNumber")))
     ordered = [members[index] for index in order]
     files = tuple(name for name, _ in ordered)
-    frames = _some_frames(files, openers)
+    frames = _frames(files[len(files) // 2], openers)
     first, is_labels = frames[0], members[0][1].get("SOPClassUID") in LABEL_OBJECTS
     placed = sorted(places) if len(frames) == 1 else _places_of(frames)
     date = next((text for keyword in _DATES if (text := first.text(keyword))), "")
@@ -150,14 +150,6 @@ def _places_of(frames: Sequence[Frame]) -> list[float]:
     if any(frame.position is None for frame in frames) or frames[0].orientation is None:
         return []
     return sorted((np.array([frame.position for frame in frames]) @ normal_of(frames[0].orientation)).round(4).tolist())
-
-
-def _some_frames(files: Sequence[str], openers: Mapping[str, Opener]) -> list[Frame]:
-    """The frames of the middle file, or of the first that an archive gives back whole."""
-    for name in (files[len(files) // 2], *files[:-1]):
-        with contextlib.suppress(*archive.DAMAGE):
-            return _frames(name, openers)
-    return _frames(files[-1], openers)
 
 
 def _frames(name: str, openers: Mapping[str, Opener]) -> list[Frame]:
