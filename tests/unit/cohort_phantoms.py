@@ -12,7 +12,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -155,8 +155,10 @@ def check_whole(out: Path, *, killed: bool = False) -> None:
 
 
 def changed(out: Path) -> dict[str, int]:
-    """Label map → when it was written."""
-    return {path.parent.name: path.stat().st_mtime_ns for path in out.glob("cases/*/labels.nii.gz")}
+    """Case that is recorded as finished → when its labels were written; what is not recorded may be done again."""
+    recorded = [row for path in (out / "records").glob("*.json") for row in json.loads(path.read_text())["rows"]]
+    cases = {row["case"] for row in recorded if row["state"] == "done"}
+    return {case: (out / "cases" / case / "labels.nii.gz").stat().st_mtime_ns for case in cases}
 
 
 @contextmanager
@@ -211,9 +213,10 @@ def small_disk(place: Path, megabytes: int) -> Iterator[bool]:
 
 
 def fill(disk: Path, left: int) -> Path:
-    """A file that leaves so many bytes of a disk."""
+    """A file that leaves at most so many bytes of a disk, whoever else writes to it meanwhile."""
     filler = disk / "filler"
-    with filler.open("wb") as file:
+    # Unbuffered, so that nothing is left to be written when it is closed.
+    with suppress(OSError), filler.open("wb", buffering=0) as file:
         for _ in range((shutil.disk_usage(disk).free - left) // 1024):
             file.write(bytes(1024))
     return filler

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -61,7 +62,9 @@ def test_two_hundred_scans_while_everything_dies(tmp_path: Path, bundled: bool) 
         before, dates = finished(run.out), changed(run.out)
         code, said = ended(lungseg(*run.command), timeout=3000)
         assert code == 2, said
-        assert f"{len(before)} input(s) were finished already" in said
+        already = int(re.search(r"(\d+) input\(s\) were finished already", said)[1])  # type: ignore[index]
+        # Empty files have one record together.
+        assert 0 <= already - len(before) <= COUNT - len(finished(run.out))
         assert {case: changed(run.out)[case] for case in dates} == dates
         sys.stderr.write(f"\n{COUNT} scans, {kills} kills, {time.monotonic() - started:.0f} s; {_machine()}\n")
         _check_nothing_is_lost(scans, run.out, bundled=bundled)
