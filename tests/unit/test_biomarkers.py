@@ -197,6 +197,14 @@ def test_a_profile_says_slice_by_slice_what_is_there():
     assert table.units == {"position": "mm", "area": "mm2", "mean": "HU", "laa950": "percent", "haa": "percent"}
 
 
+def test_steps_of_whole_numbers_are_whole():
+    values = np.arange(200).reshape(2, 10, 10).astype(np.float32)  # each once, over a range that 100 does not divide
+    table = histogram(*case(values, np.ones(values.shape), {1: "right lung"}, "xray", "a.u.", frames=True))
+    assert {row["voxels"] for row in table} == {2}
+    halves = histogram(*case(values / 7, np.ones(values.shape), {1: "right lung"}, "xray", "a.u.", frames=True))
+    assert halves.column("high")[0] == pytest.approx(199 / 700)
+
+
 def test_a_histogram_counts_every_voxel_once(rng):
     volume, labels = case(*both_lungs(rng))
     table = histogram(volume, labels)

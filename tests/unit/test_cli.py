@@ -13,6 +13,7 @@ import pytest
 import SimpleITK as sitk
 from command_line import SHAPE, quick_runner, rows_of
 from dicom_phantom import ct_series, places
+from labelled_series import labels_on, series
 
 from napari_lungseg.analysis.table import Table
 from napari_lungseg.cli import demo, show
@@ -208,6 +209,30 @@ def test_one_series_of_several_is_picked_by_number_or_name(lungseg, tmp_path):
     assert all(name in several.err and name in missing.err for name in names)
 
 
+def test_a_number_of_several_series_tells_their_rows_and_a_row_that_is_none_tells_how_many(lungseg, tmp_path):
+    folder = series_folder(tmp_path / "study")
+    where = places(3, (1, 0, 0, 0, 1, 0))
+    ct_series(folder, np.zeros((3, 40, 44), np.uint16), where, prefix="6-", SeriesNumber=5, SeriesInstanceUID="1.2.6")
+    several = lungseg("report", folder, tmp_path / "labels.nii.gz", "--series", 5, "-o", tmp_path / "page.html")
+    assert several.code == 2
+    assert "--series 5 means 2 series: 'row-2 CT series 5', 'row-3 CT series 5'" in several.err
+    assert "row-N of `lungseg series`" in several.err
+    assert len(json.loads(lungseg("info", folder, "--series", "row-3", "--json").out)) == 1
+    none = lungseg("info", folder, "--series", "row-999")
+    assert none.code == 2
+    assert none.err.endswith("There is no row-999; `lungseg series` lists 3 series.\n")
+
+
+def test_an_argument_that_nobody_typed_is_called_missing(lungseg, ct_file):
+    for typed, said in (
+        (("segment", ct_file), "--out or -o is missing: `lungseg segment` needs it. See --help."),
+        (("measure", ct_file), "LABELS is missing: `lungseg measure` needs it. See --help."),
+        (("segment", ct_file, "-o"), 'Command "segment" parameter "-o" requires an argument. See --help.'),
+    ):
+        done = lungseg(*typed)
+        assert (done.code, done.err) == (2, f"lungseg: {said}\n")
+
+
 def test_labels_of_a_picture_in_a_placed_format_come_with_one_hint(lungseg, ct_file, xray_file, tmp_path):
     same = write(thorax_xray((64, 72))[0], tmp_path / "in" / "film two.png")
     for sidecar in same.parent.glob("*.volume.json"):  # a picture from elsewhere has none
@@ -338,6 +363,35 @@ def test_measure_prints_hounsfield_units(lungseg, ct_file, scan, tmp_path):
     lung = scan[0].array[scan[1].array == 1]
     assert rows[0]["median_HU"] == pytest.approx(float(np.median(lung)))
     assert rows[0]["voxels"] == lung.size
+
+
+@pytest.mark.parametrize("command", [("measure",), ("report", "-o", "report.html")])
+def test_image_and_labels_in_each_others_place_are_named(lungseg, ct_file, scan, tmp_path, command):
+    name, *flags = command
+    labels = write(scan[1], tmp_path / "marks.nii.gz")
+    for given, said in (
+        ((labels, ct_file), "marks.nii.gz is a label map, not an image"),
+        ((labels, labels), "marks.nii.gz is a label map, not an image"),
+        ((ct_file, ct_file), "patient one.nii.gz is no label map"),
+    ):
+        done = lungseg(name, *given, *flags)
+        assert (done.code, done.out) == (2, "")
+        assert said in done.err
+        assert len(done.err.strip().splitlines()) == 1
+    assert lungseg("measure", labels, labels, "--modality", "ct").code == 0
+
+
+def test_contours_that_lie_elsewhere_are_drawn_on_the_image_that_is_measured(lungseg, tmp_path):
+    volume = series(tmp_path / "scan")
+    contours = write(labels_on(volume), tmp_path / "marks" / "lungs.rtstruct.dcm")
+    contours.with_name("lungs.labels.json").unlink()  # it knows the grid
+    rows = json.loads(lungseg("measure", tmp_path / "scan", contours, "--json").out)
+    assert rows[0]["voxels"] == np.count_nonzero(labels_on(volume).array == 1)
+    assert lungseg("report", tmp_path / "scan", contours, "-o", tmp_path / "page.html").code == 0
+    alone = lungseg("info", contours)
+    assert alone.code == 2
+    assert "the scan they were drawn on is not here" in alone.err
+    assert "--reference" not in alone.err
 
 
 def test_demo_writes_labels_a_picture_and_a_table(lungseg, tmp_path):

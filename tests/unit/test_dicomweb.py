@@ -107,6 +107,27 @@ def test_the_same_on_the_command_line_without_naming_the_patient(
     assert "matches" in lungseg("fetch", orthanc, "--patient-id", "nobody").out
 
 
+def test_dates_with_dashes_are_sent_without(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+
+    class Client:
+        def search_for_studies(self, *, search_filters: dict[str, str], **_: object) -> list[Any]:
+            asked.append(search_filters["StudyDate"])
+            return []
+
+    monkeypatch.setattr("napari_lungseg.io.dicomweb.connect", lambda *_: Client())
+    for given in (
+        "2026-11-21",
+        "20261121",
+        "2026-01-02-2026-11-21",
+        "20260102-2026-11-21",
+        "2026-01-02-",
+        "-2026-11-21",
+    ):
+        drain(query("http://localhost", {"date": given}))
+    assert asked == ["20261121", "20261121", *["20260102-20261121"] * 2, "20260102-", "-20261121"]
+
+
 def test_a_wrong_password_is_a_sentence(
     orthanc: str, monkeypatch: pytest.MonkeyPatch, lungseg: Callable[..., Outcome]
 ) -> None:

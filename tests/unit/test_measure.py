@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -90,6 +91,14 @@ def test_labels_of_another_grid_are_refused():
     _, labels = case(np.zeros((2, 3, 4)), np.zeros((2, 3, 4), np.uint8), origin=(0.0, 0.0, 0.0))
     with pytest.raises(InvalidVolumeError, match="do not lie on the image's grid"):
         measure(volume, labels)
+
+
+def test_a_label_map_is_no_image_nor_an_image_a_label_map():
+    volume, labels = case(np.zeros((2, 3, 4)), np.zeros((2, 3, 4), np.uint8))
+    volume, labels = dataclasses.replace(volume, source="a/scan.nii"), dataclasses.replace(labels, source="a/marks.nii")
+    for image, marks, said in ((labels, labels, "marks.nii is no image"), (volume, volume, "scan.nii is no label map")):
+        with pytest.raises(InvalidVolumeError, match=said):
+            measure(image, marks)
 
 
 def test_every_measure_resolves_and_is_described():

@@ -198,3 +198,14 @@ def test_a_server_that_sends_elsewhere_does_not_pass_the_token_on(
         with pytest.raises(PacsError) as raised:
             drain(query(first.url, credentials=Credentials(token=TOKEN)))
         assert other.sent in ([], [""]) and TOKEN not in repr(raised.value) + repr(raised.value.__context__)
+
+
+def test_http_in_the_place_of_https_and_the_other_way_round_is_told(
+    authority: Authority, monkeypatch: pytest.MonkeyPatch, lungseg: Callable[..., Outcome]
+) -> None:
+    monkeypatch.setenv(_CA, str(authority.bundle))
+    with Guarded().running(None) as plain, Guarded().running(authority.context()) as safe:
+        no_tls = lungseg("fetch", plain.url.replace("http:", "https:"))
+        tls = lungseg("fetch", safe.url.replace("https:", "http:"))
+    assert no_tls.code == 2 and "begins with http://" in no_tls.err and "certificate" not in no_tls.err
+    assert tls.code == 2 and "begins with https://" in tls.err

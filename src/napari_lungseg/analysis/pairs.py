@@ -103,8 +103,8 @@ def pairs_of_model(
     return [Pair(case.name, lambda case=case: open_case(case)) for case in cases]  # type: ignore[misc]
 
 
-def read_labels(path: Path) -> LabelMap:
-    """The one label map of a file.
+def read_labels(path: Path, reference: Volume | None = None) -> LabelMap:
+    """The one label map of a file; those of DICOM are put on the scan that they belong to, where it is given.
 
     Raises
     ------
@@ -113,7 +113,7 @@ def read_labels(path: Path) -> LabelMap:
     """
     from ..io import read
 
-    items = read(path, labels=True)
+    items = read(path, labels=True, reference=reference)
     if len(items) != 1 or not isinstance(items[0], LabelMap):
         raise ReadError(
             f"{path.name} holds {len(items)} label maps, but one is compared at a time; name a single file."

@@ -74,7 +74,8 @@ def histogram(
     ----------
     volume : an image of one channel
     labels : on its grid
-    width : of a step, in the image's unit; None: 10 HU, or a hundredth of the range of other images
+    width : of a step, in the image's unit; None: 10 HU, or a hundredth of the range of other images (rounded up to a whole
+        number where the values are whole)
     settings : None for the defaults
 
     Returns
@@ -107,6 +108,8 @@ def counted(survey: Survey, width: float | None = None) -> Table:
     filled = [item.values for item in held.values() if item.size]
     low, high = (min(v[0] for v in filled), max(v[-1] for v in filled)) if filled else (0.0, 0.0)
     step = width or (_WIDTH_HU if volume.unit == "HU" else max((high - low) / _STEPS, 1e-12) if high > low else 1.0)
+    if width is None and all(np.array_equal(values, np.rint(values)) for values in filled):
+        step = math.ceil(step)  # else steps would hold one whole number and two by turns
     edges = np.arange(math.floor(low / step), math.floor(high / step) + 2) * step
     rows: list[tuple[Any, ...]] = []
     for (label, name), item in held.items():

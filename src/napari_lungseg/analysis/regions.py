@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -121,8 +122,12 @@ def check_grid(volume: Volume, labels: LabelMap) -> None:
     Raises
     ------
     InvalidVolumeError
-        When they do not lie on its grid; the message describes both.
+        When they do not lie on its grid (the message describes both), or one is not what it is given for.
     """
+    for item, kind, wanted in ((volume, Volume, "image"), (labels, LabelMap, "label map")):
+        if not isinstance(item, kind):
+            given = Path(getattr(item, "source", "")).name or f"A {type(item).__name__}"
+            raise InvalidVolumeError(f"{given} is no {wanted}; give the image first, then the labels on it.")
     one, other = volume.geometry, labels.geometry
     if one.same_grid(other) or (one.shape == other.shape and not (one.is_mm and other.is_mm)):
         return

@@ -6,8 +6,12 @@ import logging
 import sys
 import warnings
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from ..errors import LungSegError
+
+if TYPE_CHECKING:
+    from cyclopts import CycloptsError
 
 __all__ = ["main"]
 
@@ -34,7 +38,7 @@ def run(arguments: Sequence[str]) -> int:
     try:
         return int(app(list(arguments), print_error=False, exit_on_error=False) or DONE)
     except CycloptsError as error:
-        show.error(f"{error} See --help.")
+        show.error(f"{_plain(error)} See --help.")
         return FAILED
     except LungSegError as error:
         show.error(str(error))
@@ -42,6 +46,15 @@ def run(arguments: Sequence[str]) -> int:
     except KeyboardInterrupt:
         show.error("Stopped. Finished files are complete, and no other was begun.")
         return INTERRUPTED
+
+
+def _plain(error: CycloptsError) -> str:
+    """The error; of an argument that nobody typed, that it is missing rather than that it "requires an argument"."""
+    from cyclopts import MissingArgumentError
+
+    if not isinstance(error, MissingArgumentError) or error.keyword or error.argument is None:
+        return str(error)
+    return f"{' or '.join(error.argument.names)} is missing: `lungseg {' '.join(error.command_chain or ())}` needs it."
 
 
 def _quieten() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Annotated, Literal, TypeAlias
 
 from cyclopts import App, Group, Parameter
 
@@ -330,10 +330,10 @@ def report(
     """
     from ..analysis.case_report import iter_case_report
     from ..analysis.pairs import read_labels
-    from .series import only, read_picked
+    from .series import read_image
 
-    volume: Any = only(read_picked(image, series, modality=modality, labels=False), image.name)
-    steps = iter_case_report(volume, read_labels(labels), out, name=name)
+    volume = read_image(image, series, modality)
+    steps = iter_case_report(volume, read_labels(labels, volume), out, name=name)
     show.line(str(show.drained(steps, image.name)))
     return 0
 

@@ -44,13 +44,13 @@ def measure_one(
     from ..analysis.pairs import read_labels
     from ..io.identifiers import identifiers_of
     from . import show
-    from .series import only, read_picked
+    from .series import read_image
 
     wanted = [name for name, is_wanted in kinds.items() if is_wanted]
     if len(wanted) > 1:
         raise LungSegError(f"--{' and --'.join(wanted)} are tables of their own; ask for one at a time.")
-    volume = only(read_picked(image, series, modality=modality, labels=False), image.name)
-    marks = read_labels(labels)
+    volume = read_image(image, series, modality)
+    marks = read_labels(labels, volume)
     for finding in (*volume.findings, *marks.findings):
         if finding.code != "labels-inferred":  # they were asked for
             show.note(f"  ! {finding.message}")

@@ -48,7 +48,7 @@ def fetch(
     patient_name : str
         Only patients of this name.
     date : str
-        Only studies of a day or of days, e.g. 20240229 or 20240101-20241231.
+        Only studies of a day or of days, e.g. 2024-02-29, 20240229 or 2024-01-01-2024-12-31.
     accession : str
         Only this accession number.
     modality : str

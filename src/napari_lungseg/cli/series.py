@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, TypeVar, cast
 
 from ..errors import ReadError
 from ..io import LARGEST_CT
@@ -31,14 +31,21 @@ def read_picked(
     """
     from ..io import read
     from ..io.discover import is_container
-    from ..io.series_list import iter_list_series
+    from ..io.series_list import is_row, iter_list_series, some_of
     from . import show
 
     if series is not None and is_container(path):
         # Names of volumes say more than those of series where one is taken apart ("CT series 4 (2)"): they are tried below.
+        rows: tuple[SeriesEntry, ...] = ()
         entries: list[SeriesEntry] = []
         with suppress(ReadError):
-            entries = show.drained(iter_list_series(path), path.name).pick(series)
+            listing = show.drained(iter_list_series(path), path.name)
+            rows, entries = listing.entries, listing.pick(series)
+        if is_row(series) and rows and not entries:
+            raise ReadError(f"There is no {series}; `lungseg series` lists {len(rows)} series.")
+        if len(entries) > 1:
+            fitting = some_of([f"row-{row} {each.name}" for row, each in enumerate(rows, 1) if each in entries])
+            show.note(f"  ! --series {series} means {len(entries)} series: {fitting}. A row means one.")
         if entries:
             return [item for each in entries for item in read(path, modality=modality, labels=labels, series=each)]
     return pick(read(path, modality=modality, labels=labels), series)
@@ -58,6 +65,8 @@ def pick(items: Sequence[Item], series: str | None) -> list[Item]:
     ReadError
         When none is meant; the message lists what is there.
     """
+    from ..io.series_list import nothing_meant
+
     if series is None:
         return list(items)
     wanted = series.casefold().strip()
@@ -67,7 +76,19 @@ def pick(items: Sequence[Item], series: str | None) -> list[Item]:
         found = [item for item in items if means(item.name.casefold(), wanted)]
         if found:
             return found
-    raise ReadError(f"There is no series {series!r}; found {listed(items)}. Give a number or a name of these.")
+    raise ReadError(nothing_meant(series, [item.name for item in items]))
+
+
+def read_image(path: Path, series: str | None, modality: Modality | None) -> Volume:
+    """The one image of a path; a file whose kind was told is one, whatever it looks like.
+
+    Raises
+    ------
+    ReadError
+        When it is a label map, or there are several.
+    """
+    items = read_picked(path, series, modality=modality, labels=False if modality else "skip")
+    return cast("Volume", only(items, path.name))
 
 
 def only(items: Sequence[Item], what: str) -> Item:
@@ -78,16 +99,15 @@ def only(items: Sequence[Item], what: str) -> Item:
     ReadError
         When there are several; the message lists them.
     """
+    from ..io.series_list import some_of
+
     if len(items) != 1:
+        names = some_of([item.name for item in items])
         raise ReadError(
-            f"{what} holds {len(items)} volumes, but one is wanted: {listed(items)}. Pick one with --series NUMBER or NAME."
+            f"{len(items)} volumes of {what} are meant, but one is wanted: {names}. Pick one with --series: its number, its "
+            "name, or row-N of `lungseg series`."
         )
     return items[0]
-
-
-def listed(items: Sequence[Item]) -> str:
-    """Their neutral names."""
-    return ", ".join(repr(item.name) for item in items)
 
 
 def _is_number(name: str, wanted: str) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -70,7 +71,8 @@ def query(
     Parameters
     ----------
     url : of the service
-    filters : names of `FILTERS` with values; ``*`` and ``?`` match anything, dates may be ranges (``20240101-20241231``)
+    filters : names of `FILTERS` with values; ``*`` and ``?`` match anything, dates may be ranges (``20240101-20241231``,
+        ``2024-01-01-2024-12-31``, and open at one end)
     modality : only series of it, e.g. ``"CT"``
     limit : at most so many studies
     credentials : by default from the environment or netrc
@@ -82,6 +84,8 @@ def query(
     """
     client = connect(url, credentials)
     asked = {FILTERS[name]: value for name, value in (filters or {}).items() if value}
+    if "StudyDate" in asked:  # with dashes for people, without for DICOM (PS3.5 6.2, DA)
+        asked["StudyDate"] = re.sub(r"(\d{4})-(\d\d)-(\d\d)(?!\d)", r"\1\2\3", asked["StudyDate"])
     found: list[RemoteSeries] = []
     aliases: dict[str, str] = {}
     yield Progress(0, 0, "Asking for studies …")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import re
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 
@@ -64,7 +65,7 @@ def as_labels(item: Volume | LabelMap) -> LabelMap:
         return item
     if item.unit == "rgb":
         raise ReadError("This is a colour picture, and labels are whole numbers; open the label map it belongs to.")
-    array, findings = _unsigned(np.asarray(item.array), keep_values=False)
+    array, findings = _unsigned(np.asarray(item.array), item.source, keep_values=False)
     findings = [Finding("labels-inferred", "Opened as a label map because it was asked for."), *findings]
     return LabelMap(array, item.geometry, findings=tuple(findings), source=item.source)
 
@@ -168,11 +169,12 @@ def _is_binary(array: np.ndarray) -> bool:
     return bool(array.max() == 255 and np.all((array == 0) | (array == 255)))
 
 
-def _unsigned(array: np.ndarray, keep_values: bool) -> tuple[np.ndarray, list[Finding]]:
+def _unsigned(array: np.ndarray, source: str | Path, keep_values: bool) -> tuple[np.ndarray, list[Finding]]:
     """Voxels as the smallest fitting unsigned integers; a 0/255 mask becomes 0/1 unless its values mean something."""
     if not _may_be_labels(array):
         raise ReadError(
-            f"The values run from {np.min(array):g} to {np.max(array):g}; labels are whole numbers from 0. Open it as an image."
+            f"{Path(source).name or 'The image'} is no label map: its values run from {np.min(array):g} to {np.max(array):g}, "
+            "and labels are whole numbers from 0."
         )
     if array.dtype.kind == "i":
         array = array.view(f"u{array.dtype.itemsize}")  # none is negative: the same bits
@@ -185,7 +187,7 @@ def _unsigned(array: np.ndarray, keep_values: bool) -> tuple[np.ndarray, list[Fi
 
 
 def _label_map(decoded: Decoded, because: str, keep_values: bool) -> LabelMap:
-    array, findings = _unsigned(decoded.array, keep_values)
+    array, findings = _unsigned(decoded.array, decoded.path, keep_values)
     told = Finding("labels-inferred", f"Opened as a label map because {because}.")
     return LabelMap(
         array,

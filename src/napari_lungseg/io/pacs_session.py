@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -21,6 +22,8 @@ ALLOW_HTTP = "LUNGSEG_PACS_ALLOW_HTTP"
 _LOCAL = ("localhost", "127.0.0.1", "::1")
 # Seconds to connect, and without a byte from the server.
 _TIMEOUT = (10.0, 120.0)
+# What OpenSSL calls an answer without encryption, before 3.4 and since.
+_NO_TLS = re.compile("WRONG_VERSION_NUMBER|RECORD_LAYER_FAILURE")
 # They log addresses with the names that were asked for, and headers.
 _TALKATIVE = ("dicomweb_client", "urllib3.connectionpool")
 
@@ -131,17 +134,23 @@ def told(url: str) -> Iterator[None]:
     import requests
 
     host = urlsplit(url).netloc
+    perhaps = " Perhaps its address begins with https://." if urlsplit(url).scheme == "http" else ""
     try:
         yield
     except requests.HTTPError as error:
-        raise PacsError(_refusal(host, getattr(error.response, "status_code", 0))) from None
-    except requests.exceptions.SSLError:
+        status = getattr(error.response, "status_code", 0)
+        raise PacsError(_refusal(host, status) + perhaps * (status == 400)) from None
+    except requests.exceptions.SSLError as error:
+        if _NO_TLS.search(str(error)):
+            raise PacsError(f"{host} does not speak HTTPS; its address probably begins with http://.") from None
         cure = "For a certificate of your hospital's own, set REQUESTS_CA_BUNDLE to its file."
         raise PacsError(f"The certificate of {host} could not be verified, so nothing was sent. {cure}") from None
     except requests.Timeout:
         raise PacsError(f"{host} did not answer in time; try again, or ask for less.") from None
     except requests.RequestException:
-        raise PacsError(f"{host} could not be reached, or broke off; check the address and the network.") from None
+        raise PacsError(
+            f"{host} could not be reached, or broke off; check the address and the network.{perhaps}"
+        ) from None
     except (ValueError, KeyError, TypeError, AttributeError):
         raise PacsError(f"{host} answered with something else than DICOMweb; check the path in the address.") from None
 

@@ -143,7 +143,7 @@ def _grid(
             raise ReadError(f"The .labels.json beside {path.name} is damaged ({error}); move it away.") from error
     raise ReadError(
         f"{path.name} holds contours, and the scan they were drawn on is not here: open them together with it, put the file "
-        "into the scan's folder, or name the scan (reference= in Python, --reference on the command line)."
+        "into the scan's folder, or name the scan (reference= in Python)."
     )
 
 

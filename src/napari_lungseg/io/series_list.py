@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 _ROW = "row-"
 # Progress and a chance to cancel, in seconds.
 _YIELD_EVERY = 0.1
-_TOLD = 20  # series in a message
+_TOLD = 8  # series in a message
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,7 @@ class SeriesList:
         if wanted == LARGEST_CT:
             largest = self.largest_ct()
             return [largest] if largest else []
-        if wanted.startswith(_ROW) and wanted.removeprefix(_ROW).isdigit():
+        if is_row(wanted):
             row = int(wanted.removeprefix(_ROW))
             return list(self.entries[row - 1 : row]) if row else []
         meant: tuple[Callable[[SeriesEntry], bool], ...] = (
@@ -138,10 +138,25 @@ def read_series(
     listed = list_series(path)
     entries = listed.pick(series)
     if not entries:
-        there = ", ".join(repr(entry.name) for entry in listed.entries[:_TOLD])
-        more = f" and {len(listed.entries) - _TOLD} more" if len(listed.entries) > _TOLD else ""
-        raise ReadError(f"There is no series {series!r}; found {there}{more}. Give a number or a name of these.")
+        raise ReadError(nothing_meant(series, [entry.name for entry in listed.entries]))
     return [item for entry in entries for item in _read_entry(entry, _with_scan(entry, path, how))]
+
+
+def nothing_meant(series: str, names: Sequence[str]) -> str:
+    """What to say where a word means none of the series of these names."""
+    return f"There is no series {series!r}; found {some_of(names)}. Give a number or a name of these."
+
+
+def some_of(names: Sequence[str]) -> str:
+    """The first of them, and how many more there are."""
+    more = f" and {len(names) - _TOLD} more" if len(names) > _TOLD else ""
+    return ", ".join(map(repr, names[:_TOLD])) + more
+
+
+def is_row(series: str) -> bool:
+    """Whether a word means a row of the list: ``"row-3"``."""
+    wanted = series.casefold().strip()
+    return wanted.startswith(_ROW) and wanted.removeprefix(_ROW).isdigit()
 
 
 def _with_scan(

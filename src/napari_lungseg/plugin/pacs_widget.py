@@ -106,7 +106,7 @@ class PacsWidget(DockedWidget):
         form.addRow("User", self.user)
         form.addRow("Password", self.password)
         for title, field in zip(("Patient's number", "Patient's name", "Date"), self.filters.values(), strict=True):
-            field.setPlaceholderText("20240101-20241231" if title == "Date" else "* matches anything")
+            field.setPlaceholderText("2024-01-01-2024-12-31" if title == "Date" else "* matches anything")
             form.addRow(title, field)
         form.addRow("Modality", self.modality)
         for field in (self.url, self.user, self.password, *self.filters.values(), self.modality):
