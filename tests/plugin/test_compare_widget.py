@@ -50,6 +50,15 @@ def run(widget: CompareWidget, qtbot: Any) -> None:
     qtbot.waitUntil(lambda: not widget.box.is_running, timeout=60_000)
 
 
+def test_layers_of_one_name_are_told_apart_by_their_files(widget: CompareWidget, model_viewer: Any) -> None:
+    for name in ("one", "two"):
+        add_item(model_viewer, dataclasses.replace(make_labels(make_volume()), source=f"somewhere/{name}.nii.gz"))
+    shown = [widget.predicted.itemText(index) for index in range(widget.predicted.count())]
+    assert shown == ["lungs (one.nii.gz)", "lungs [1] (two.nii.gz)"]
+    model_viewer.layers[1].name = "mine"
+    assert [widget.predicted.itemText(index) for index in range(widget.predicted.count())] == ["lungs", "mine"]
+
+
 @pytest.mark.parametrize("direction", DIRECTIONS)
 def test_two_layers_give_a_table_a_layer_and_the_worst_slice(
     direction: str, widget: CompareWidget, model_viewer: Any, qtbot: Any

@@ -258,6 +258,20 @@ def test_a_full_disk_keeps_the_case_and_its_changes(
     assert "folder" in notices[-1].message
 
 
+def test_why_a_scan_could_not_be_read_is_told_once(
+    widget: ReviewWidget, qtbot: Any, tmp_path: Path, notices: list[Any]
+) -> None:
+    folder = make_cohort(tmp_path)
+    opened(widget, qtbot, folder)
+    assert case_of(widget) == "unread-1" and widget.about.text().count("too early") == 1
+    assert widget.box.message.text() == "0 of 4 cases are reviewed." and not notices
+    widget.rows[1]["state"], widget.rows[1]["series"] = "failed", "CT 3"  # it could be read then
+    (tmp_path / "bad.nii.gz").unlink()
+    widget.next_case()
+    wait(widget, qtbot)
+    assert "not where it was" in widget.box.message.text() and len(notices) == 1
+
+
 def test_who_goes_on_quickly_gets_the_last(
     widget: ReviewWidget, model_viewer: Any, qtbot: Any, tmp_path: Path, notices: list[Any]
 ) -> None:

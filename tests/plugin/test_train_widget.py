@@ -251,6 +251,20 @@ def test_a_correction_starts_from_the_model_that_made_the_result_and_keeps_earli
     assert model_viewer.layers.selection.active is strokes
 
 
+def test_a_correction_that_is_begun_during_a_training_says_that_it_waits_for_the_next(
+    trainer: Any, process: FakeProcess, qtbot: Any, model_viewer: Any
+) -> None:
+    image = model_viewer.layers[0]
+    begin(trainer, process, qtbot)
+    findings = trainer.training._findings
+    assert findings.text() == ""
+    result = result_layer(Request(layer_facts(image), image.unique_id), make_labels(make_volume("RAS")))
+    model_viewer.add_layer(result)
+    trainer.paint.correct_button.click()
+    waits = f"{result.name} is learned from at the next Train"
+    assert findings.text().count(waits) == 1 and layer_of(trainer).name not in findings.text()
+
+
 def test_an_empty_layer_gives_way_to_a_correction(trainer: Any, model_viewer: Any) -> None:
     image = model_viewer.layers[0]
     result = result_layer(Request(layer_facts(image), image.unique_id), make_labels(make_volume("RAS")))

@@ -56,12 +56,18 @@ class JobBox(QWidget):
         """Whether a job is under way."""
         return self.job is not None
 
-    def start(self, make: Callable[[], Steps], on_result: Callable[[Any], object]) -> None:
-        """Run a generator in the background; nothing where one is under way."""
+    def start(
+        self,
+        make: Callable[[], Steps],
+        on_result: Callable[[Any], object],
+        on_error: Callable[[Exception], object] | None = None,
+    ) -> None:
+        """Run a generator in the background; nothing where one is under way. By default errors are shown."""
         if self.job is not None:
             return
         self.message.setText("")
-        self.job = Job(make, on_progress=self._progress, on_result=on_result, on_error=self._failed, on_end=self._ended)
+        failed = on_error or self._failed
+        self.job = Job(make, on_progress=self._progress, on_result=on_result, on_error=failed, on_end=self._ended)
         self.run_button.setText("Running …")
         self.cancel_button.setEnabled(True)
         self.changed.emit()

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from napari.layers import Layer
 from qtpy.QtCore import QSignalBlocker, Signal  # type: ignore[attr-defined]
 from qtpy.QtWidgets import QComboBox, QWidget
+
+from .layers import KEY
+
+_COUNTER = re.compile(r" \[\d+\]$")
 
 
 class LayerChoice(QComboBox):
@@ -54,11 +60,14 @@ class LayerChoice(QComboBox):
     def refresh(self, event: object = None) -> None:
         """Offer what is open now."""
         before = self.layer
+        wanted = [layer for layer in self._viewer.layers if self._wanted(layer)]
+        names = [_COUNTER.sub("", layer.name) for layer in wanted]
         with QSignalBlocker(self):
             self.clear()
-            for layer in self._viewer.layers:
-                if self._wanted(layer):
-                    self.addItem(layer.name, layer)
+            for layer, name in zip(wanted, names, strict=True):
+                file = Path(layer.metadata.get(KEY, {}).get("source") or layer.source.path or "").name
+                # Files tell apart what napari only numbers; they may name patients, and are shown where there is need.
+                self.addItem(f"{layer.name} ({file})" if file and names.count(name) > 1 else layer.name, layer)
             self.layer = before
         if self.layer is not before:
             self.chosen.emit()

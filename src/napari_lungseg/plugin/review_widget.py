@@ -129,7 +129,11 @@ class ReviewWidget(DockedWidget):
             self._wanted = number
             self.box.cancel()
             return
-        self.box.start(partial(case_steps, self._folder, self.rows[number]), partial(self._loaded, number))
+        row = self.rows[number]
+        # Why a scan could not be read then stands below already; it is tried all the same.
+        unread = row[STATE] == FAILED and row.get("series") is None
+        on_error = (lambda _: self._tell_count()) if unread else None
+        self.box.start(partial(case_steps, self._folder, row), partial(self._loaded, number), on_error)
 
     def _loaded(self, number: int, shown: ShownCase) -> None:
         if number == self.number:

@@ -231,6 +231,11 @@ class TrainWidget(DockedWidget):
         if pairs:
             self.training.start.show_for(self.training.modality or self._modality_of(pairs[0].image))
             self._quiet.start()
+        plan = self.run.plan
+        if self.run.is_running and plan is not None:
+            known = [pair.labels for pair in plan.pairs]
+            for name in [pair.labels.name for pair in pairs if pair.labels not in known]:
+                self.training.tell(f"{name} is learned from at the next Train; this one began without it.")
         self._enable()
 
     def _moved(self) -> None:
