@@ -202,7 +202,8 @@ def test_memory_stays_flat_over_five_hundred_scans(tmp_path: Path) -> None:
         for worker in workers_of(process)[:1]:
             held.append((len(finished(out)), worker.memory_info().rss))
         time.sleep(0.2)
-    assert len(finished(out)) == 500, ended(process)
+    code, said = ended(process)
+    assert (code, len(finished(out))) == (0, 500), said
     early, late = (
         np.median([rss for count, rss in held if low < count <= high]) for low, high in ((50, 200), (350, 500))
     )
