@@ -99,6 +99,7 @@ def test_a_killed_worker_costs_nothing(scans: Path, out: Path, model: Path) -> N
     process = lungseg(*arguments(scans, out, model, "--workers", 2))
     wait_for(lambda: len(finished(out)) >= 2, process)
     workers_of(process)[0].kill()
+    (out / "cases" / ".writing-killed").mkdir()  # as a kill in the midst of writing leaves it
     code, said = ended(process)
     assert code == 2, said
     assert states_of(out) == expected(scans)

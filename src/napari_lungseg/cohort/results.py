@@ -100,6 +100,8 @@ class Results:
         from ..errors import WriteError
 
         self.told |= {"running": 0}
+        if how == "finished":
+            self.folder.tidy()  # of workers that were killed on the way
         try:
             self._write_tables()
             self._write_manifest(how)
