@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
+import highdicom
 import numpy as np
+import pydicom
 from dicom_phantom import ORIENTATIONS, ct_series, places
 from pydicom.uid import generate_uid
 
@@ -57,3 +60,25 @@ def labels_on(volume: Volume, names: dict[int, str] | None = None) -> LabelMap:
         array[1] = 0
     known = NAMES if names is None else names
     return LabelMap(array, volume.geometry, known, source=volume.source, record=RECORD)
+
+
+def foreign(volume: Volume, kind: str, segments: np.ndarray, **options: Any) -> highdicom.seg.Segmentation:
+    """A segmentation by highdicom alone, (z, y, x, segment); empty frames left out."""
+    headers = [pydicom.dcmread(path) for path in Path(volume.source).iterdir()]
+    normal = np.cross(*np.reshape(headers[0].ImageOrientationPatient, (2, 3)))
+    headers.sort(key=lambda header: np.dot(header.ImagePositionPatient, normal))
+    described = [
+        highdicom.seg.SegmentDescription(
+            number + 1,
+            f"thing {number + 1}",
+            highdicom.sr.CodedConcept("85756007", "SCT", "Tissue"),
+            highdicom.sr.CodedConcept("85756007", "SCT", "Tissue"),
+            "MANUAL",
+            display_color=highdicom.color.CIELabColor.from_string("#102030"),
+        )
+        for number in range(segments.shape[-1])
+    ]
+    uid = pydicom.uid.generate_uid
+    return highdicom.seg.Segmentation(
+        headers, segments, kind, described, uid(), 5, uid(), 1, "Maker", "Model", "1", "0", **options
+    )

@@ -13,7 +13,7 @@ import pytest
 import SimpleITK as sitk
 from command_line import SHAPE, quick_runner, rows_of
 from dicom_phantom import ct_series, places
-from labelled_series import labels_on, series
+from labelled_series import foreign, labels_on, series
 
 from napari_lungseg.analysis.table import Table
 from napari_lungseg.cli import demo, show
@@ -392,6 +392,21 @@ def test_contours_that_lie_elsewhere_are_drawn_on_the_image_that_is_measured(lun
     assert alone.code == 2
     assert "the scan they were drawn on is not here" in alone.err
     assert "--reference" not in alone.err
+
+
+def test_labels_that_overlap_are_measured_one_by_one(lungseg, tmp_path):
+    volume = series(tmp_path / "scan")
+    segments = np.zeros((*volume.geometry.shape, 3), np.uint8)
+    segments[1:3, 2:9, 2:9, 0] = segments[2, 5:7, 5:7, 1] = segments[4, 1:3, 1:3, 2] = 1
+    foreign(volume, "BINARY", segments).save_as(tmp_path / "marks.dcm", enforce_file_format=True)
+    done = lungseg("measure", tmp_path / "scan", tmp_path / "marks.dcm", "--json")
+    rows = json.loads(done.out)
+    assert [(row["name"], row["voxels"]) for row in rows] == [("thing 1", 98), ("thing 3", 4), ("thing 2", 4)]
+    assert done.err.count("overlap") == 2
+    page = lungseg("report", tmp_path / "scan", tmp_path / "marks.dcm", "-o", tmp_path / "page.html")
+    assert page.code == 2
+    assert "marks.dcm holds 2 label maps" in page.err
+    assert "thing 1, thing 3, thing 2" in page.err
 
 
 def test_demo_writes_labels_a_picture_and_a_table(lungseg, tmp_path):

@@ -15,7 +15,7 @@ import numpy as np
 import pydicom
 import pytest
 from dicom_phantom import enhanced_ct, places, radiograph, save
-from labelled_series import NAMES, RECORD, labels_on, series
+from labelled_series import NAMES, RECORD, foreign, labels_on, series
 
 from napari_lungseg.errors import ReadError, WriteError
 from napari_lungseg.findings import has_finding
@@ -200,28 +200,6 @@ def test_labels_in_another_voxel_order_are_turned_to_the_series(tmp_path: Path) 
     assert not turn.is_identity
     (found,) = read(write(turned, tmp_path / "case.seg.dcm"))
     same(found, labels)
-
-
-def foreign(volume: Volume, kind: str, segments: np.ndarray, **options: Any) -> highdicom.seg.Segmentation:
-    """A segmentation by highdicom alone, (z, y, x, segment); empty frames left out."""
-    headers = [pydicom.dcmread(path) for path in Path(volume.source).iterdir()]
-    normal = np.cross(*np.reshape(headers[0].ImageOrientationPatient, (2, 3)))
-    headers.sort(key=lambda header: np.dot(header.ImagePositionPatient, normal))
-    described = [
-        highdicom.seg.SegmentDescription(
-            number + 1,
-            f"thing {number + 1}",
-            highdicom.sr.CodedConcept("85756007", "SCT", "Tissue"),
-            highdicom.sr.CodedConcept("85756007", "SCT", "Tissue"),
-            "MANUAL",
-            display_color=highdicom.color.CIELabColor.from_string("#102030"),
-        )
-        for number in range(segments.shape[-1])
-    ]
-    uid = pydicom.uid.generate_uid
-    return highdicom.seg.Segmentation(
-        headers, segments, kind, described, uid(), 5, uid(), 1, "Maker", "Model", "1", "0", **options
-    )
 
 
 def shuffled(segmentation: Any, seed: int = 2) -> Any:

@@ -19,6 +19,8 @@ from .regions import labels_of
 if TYPE_CHECKING:
     from ..segmentation.predict import SegmentSettings
 
+_NAMED = 6
+
 
 @dataclass(frozen=True, eq=False)
 class Both:
@@ -103,22 +105,39 @@ def pairs_of_model(
     return [Pair(case.name, lambda case=case: open_case(case)) for case in cases]  # type: ignore[misc]
 
 
+def read_label_maps(path: Path, reference: Volume | None = None) -> list[LabelMap]:
+    """The label maps of a file, several where labels overlap; those of DICOM are put on the scan that they belong to.
+
+    Raises
+    ------
+    ReadError
+        When it holds none.
+    """
+    from ..io import read
+
+    found = [item for item in read(path, labels=True, reference=reference) if isinstance(item, LabelMap)]
+    if not found:
+        raise ReadError(f"{path.name} holds no labels; name a label map.")
+    return found
+
+
 def read_labels(path: Path, reference: Volume | None = None) -> LabelMap:
-    """The one label map of a file; those of DICOM are put on the scan that they belong to, where it is given.
+    """The one label map of a file; see `read_label_maps`.
 
     Raises
     ------
     ReadError
         When it holds several.
     """
-    from ..io import read
-
-    items = read(path, labels=True, reference=reference)
-    if len(items) != 1 or not isinstance(items[0], LabelMap):
+    found = read_label_maps(path, reference)
+    if len(found) > 1:
+        names = [text for item in found for text in item.names.values()]
         raise ReadError(
-            f"{path.name} holds {len(items)} label maps, but one is compared at a time; name a single file."
+            f"{path.name} holds {len(found)} label maps, for its labels overlap or lie on grids of their own "
+            f"({', '.join(names[:_NAMED])}{' …' if len(names) > _NAMED else ''}), but one is taken at a time. Open it in "
+            "napari, save the layer that you mean to a file, and name that."
         )
-    return items[0]
+    return found[0]
 
 
 def alike(predicted: LabelMap, reference: LabelMap) -> tuple[LabelMap, LabelMap]:

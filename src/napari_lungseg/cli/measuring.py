@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import dataclasses
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -41,7 +42,7 @@ def measure_one(
     LungSegError
         When two tables are asked for, or the image cannot be measured.
     """
-    from ..analysis.pairs import read_labels
+    from ..analysis.pairs import read_label_maps
     from ..io.identifiers import identifiers_of
     from . import show
     from .series import read_image
@@ -50,12 +51,21 @@ def measure_one(
     if len(wanted) > 1:
         raise LungSegError(f"--{' and --'.join(wanted)} are tables of their own; ask for one at a time.")
     volume = read_image(image, series, modality)
-    marks = read_labels(labels, volume)
-    for finding in (*volume.findings, *marks.findings):
+    maps = read_label_maps(labels, volume)
+    noticed = (*volume.findings, *(finding for marks in maps for finding in marks.findings))
+    for finding in dict.fromkeys(noticed):
         if finding.code != "labels-inferred":  # they were asked for
             show.note(f"  ! {finding.message}")
     take = _KINDS.resolve(wanted[0] if wanted else "measure")
-    table: Table = take(volume, marks, settings=settings)
+    table = _stacked([take(volume, marks, settings=settings) for marks in maps])
     if not len(table):
         show.note(f"  ! There is no label in {labels.name}, so nothing is measured.")
     return table.behind(identifiers_of(volume)) if identifiers else table
+
+
+def _stacked(tables: Sequence[Table]) -> Table:
+    """The rows of overlapping labels under each other, without those for all labels of one layer together."""
+    if len(tables) == 1:
+        return tables[0]
+    rows = [row for table in tables for row in table.rows if row[table.columns.index("label")] is not None]
+    return dataclasses.replace(tables[0], rows=tuple(rows))

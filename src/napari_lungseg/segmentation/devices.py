@@ -15,6 +15,8 @@ PRECISIONS = ("auto", "float32", "bfloat16", "float16")
 # glibc's malloc.h: what `mallopt` is told, and how much. Larger blocks than 32 MiB cannot be kept.
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
 _KEPT_BYTES, _LARGEST_KEPT_BYTES = 128 * 2**20, 32 * 2**20
+KEPT_FOR_TRAINING = 2**30
+"""What `keep_freed_memory` may keep while a network is trained, in bytes: its batches need more than predicting does."""
 
 
 def resolve_device(name: str = "auto") -> torch.device:
@@ -74,18 +76,22 @@ def has_bfloat16_units() -> bool:
     return any(bool(capabilities.get(unit)) for unit in ("avx512_bf16", "amx_bf16", "bf16", "arm_bf16"))
 
 
-def keep_freed_memory() -> None:
-    """Let the C library keep up to 128 MiB that a network gave back for its next batch; only glibc can be told.
+def keep_freed_memory(most: int = _KEPT_BYTES) -> None:
+    """Let the C library keep what a network gave back for its next batch; only glibc can be told.
 
     Fresh pages from the system for every batch cost a fifth of the time on a CPU, and twice the time in a worker of Dask,
     which sets the opposite.
+
+    Parameters
+    ----------
+    most : bytes to keep at most
     """
     import ctypes
     import platform
 
     if platform.libc_ver()[0] == "glibc":
         library = ctypes.CDLL(None)
-        library.mallopt(_M_TRIM_THRESHOLD, _KEPT_BYTES)
+        library.mallopt(_M_TRIM_THRESHOLD, most)
         library.mallopt(_M_MMAP_THRESHOLD, _LARGEST_KEPT_BYTES)
 
 

@@ -107,17 +107,14 @@ def apply_grid(
     -------
     (n, channels, rows, columns) and (n, rows, columns) int64
     """
-    inside = [label for label in (*range(len(order)), IGNORE) if label != outside]
-    if IGNORE in inside and not (labels == IGNORE).any():
-        inside.remove(IGNORE)
-    layers = torch.stack([labels == label for label in inside], 1)
-    both = functional.grid_sample(torch.cat([images, layers], 1), grid, padding_mode="zeros", align_corners=False)
-    warped, layers = both[:, : images.shape[1]], both[:, images.shape[1] :]
-    found = torch.full_like(layers[:, 0], outside, dtype=torch.uint8)
-    for label, layer in zip(inside, layers.unbind(1), strict=True):
-        becomes = torch.where(mirrored, label if label == IGNORE else order[label], label).to(torch.uint8)
-        found = torch.where(layer > 0.5, becomes[:, None, None], found)
-    return warped, found.long()
+    warped = functional.grid_sample(images, grid, padding_mode="zeros", align_corners=False)
+    shifted = (labels.float() - outside)[:, None]  # what is sampled outside is 0
+    found = functional.grid_sample(shifted, grid, mode="nearest", padding_mode="zeros", align_corners=False)
+    found = found[:, 0].long() + outside
+    becomes = torch.arange(IGNORE + 1, device=labels.device)
+    becomes[: len(order)] = torch.tensor(order, device=labels.device)
+    found[mirrored] = becomes[found[mirrored]]
+    return warped, found
 
 
 def change_grey(images: torch.Tensor, how: Augmentation, generator: torch.Generator) -> torch.Tensor:
@@ -127,14 +124,17 @@ def change_grey(images: torch.Tensor, how: Augmentation, generator: torch.Genera
     def each(low: float, high: float) -> torch.Tensor:
         return uniform(n, generator=generator, low=low, high=high)[:, None, None, None]
 
-    images = images.clamp(0, 1) ** torch.exp(each(-how.gamma, how.gamma))
-    images = (images - 0.5) * (1 + each(-how.contrast, how.contrast)) + 0.5 + each(-how.brightness, how.brightness)
+    # In place where it can be: a batch is large, and fresh memory costs as much as the arithmetic.
+    images = images.clamp(0, 1).pow_(torch.exp(each(-how.gamma, how.gamma)))
+    images.sub_(0.5).mul_(1 + each(-how.contrast, how.contrast))
+    images.add_(0.5 + each(-how.brightness, how.brightness))
     if how.blur and chance(1, 0.3, generator):
         images = _blur(images, float(uniform(1, generator=generator, low=0.3, high=how.blur)))
     noise = normal(*images.shape, generator=generator)
-    images = images + noise * each(0, 1) ** 2 * how.noise
+    images.add_(noise.mul_(each(0, 1) ** 2 * how.noise))
     inverted = each(0, 1) < how.invert
-    return torch.where(inverted, 1 - images, images).clamp_(0, 1)
+    # 1 - x where inverted, x elsewhere
+    return images.mul_(1 - 2 * inverted.float()).add_(inverted).clamp_(0, 1)
 
 
 def _blur(images: torch.Tensor, sigma: float) -> torch.Tensor:

@@ -19,7 +19,7 @@ from ..models.catalog import load_model
 from ..models.spec import ModelSpec
 from ..models.weights import read_weights
 from ..progress import Progress
-from ..segmentation.devices import keep_freed_memory, resolve_device, resolve_precision
+from ..segmentation.devices import KEPT_FOR_TRAINING, keep_freed_memory, resolve_device, resolve_precision
 from .cases import Case
 from .checking import check_dataset
 from .datasets import DataSet, find_dataset
@@ -194,7 +194,7 @@ def make_fabric(device: str, precision: str) -> Fabric:
     logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # it tells the precision on the error stream
     target = resolve_device(device)
     if target.type == "cpu":
-        keep_freed_memory()
+        keep_freed_memory(KEPT_FOR_TRAINING)
     plugin: Any = _FABRIC_PRECISIONS[resolve_precision(precision, target)]
     world = int(os.environ.get("WORLD_SIZE", "1"))
     if world == 1:
