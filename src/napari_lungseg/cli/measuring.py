@@ -54,8 +54,10 @@ def measure_one(
     maps = read_label_maps(labels, volume)
     noticed = (*volume.findings, *(finding for marks in maps for finding in marks.findings))
     for finding in dict.fromkeys(noticed):
-        if finding.code != "labels-inferred":  # they were asked for
+        if finding.code not in ("labels-inferred", "overlapping-segments"):  # labels were asked for
             show.note(f"  ! {finding.message}")
+    if len(maps) > 1:
+        show.note(f"  ! Labels overlap in {labels.name}; each is measured by itself.")
     take = _KINDS.resolve(wanted[0] if wanted else "measure")
     table = _stacked([take(volume, marks, settings=settings) for marks in maps])
     if not len(table):
@@ -67,5 +69,6 @@ def _stacked(tables: Sequence[Table]) -> Table:
     """The rows of overlapping labels under each other, without those for all labels of one layer together."""
     if len(tables) == 1:
         return tables[0]
-    rows = [row for table in tables for row in table.rows if row[table.columns.index("label")] is not None]
-    return dataclasses.replace(tables[0], rows=tuple(rows))
+    label = tables[0].columns.index("label")
+    rows = [row for table in tables for row in table.rows if row[label] is not None]
+    return dataclasses.replace(tables[0], rows=tuple(sorted(rows, key=lambda row: row[label])))
