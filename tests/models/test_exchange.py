@@ -164,4 +164,6 @@ def test_onnx_without_its_packages_says_what_to_install(tmp_path: Path, monkeypa
 )  # fmt: skip
 def test_the_words_say_what_the_description_says(steps: Preprocessing, says: list[str]) -> None:
     words = how_to_use(ModelSpec("x", "unet", preprocessing=steps, names={1: "right lung", 2: "left lung"}))
+    assert "mirrored" not in words
+    assert "mirrored input" in how_to_use(ModelSpec("x", "unet", preprocessing=steps, names={1: "heart"}, mirror=True))
     assert all(part in words for part in [*says, "0 background, 1 right lung, 2 left lung"])

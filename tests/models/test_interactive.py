@@ -30,7 +30,7 @@ from napari_lungseg.training.transfer import start_from
 from napari_lungseg.training.unknown import IGNORE
 
 SHAPE = (6, 64, 80)
-PLAIN = SegmentSettings(postprocess=False, precision="float32", mirror=True)
+PLAIN = SegmentSettings(postprocess=False, precision="float32")
 QUICK = PaintSettings(steps=2, precision="float32", device="cpu")
 
 
@@ -192,10 +192,35 @@ def test_the_same_classes_begin_with_what_the_model_says(tmp_path: Path) -> None
     volume, _ = scan()
     raw = segment(volume, start, device="cpu", settings=SegmentSettings(postprocess=False, precision="float32"))
     shown, _ = one.preview((0, 3))
+    assert (shown.labels == raw.reoriented()[0].array[3]).all()
+    one.mirror = True
+    shown, _ = one.preview((0, 3))
     mirrored = SegmentSettings(postprocess=False, precision="float32", mirror=True)
     wanted = segment(volume, start, device="cpu", settings=mirrored).reoriented()[0].array[3]
     assert (shown.labels == wanted).mean() > 0.99  # means of chances here, of scores there
     assert raw.array.any()
+
+
+@pytest.mark.parametrize("better", [False, True])
+def test_the_mirrored_image_is_used_where_the_paint_agrees_better(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, better: bool
+) -> None:
+    one = learner(painted(), str(save_tiny(tmp_path)))
+    one.mirror = not better
+
+    def chances(places: list[tuple[int, int]], network: object, mirror: bool) -> torch.Tensor:
+        known = torch.stack([one.examples.labels[place].long() for place in places])
+        said = torch.where(known == IGNORE, 0, known)
+        right = torch.nn.functional.one_hot(said, len(one.order)).movedim(-1, 1).float()
+        return right if mirror == better else right.roll(1, dims=1)
+
+    monkeypatch.setattr(one, "chances", chances)
+    one.choose_view()
+    assert one.mirror == better
+    never = dataclasses.replace(one.start.augmentation, mirror=0.0)
+    one.start, one.mirror = dataclasses.replace(one.start, augmentation=never), False
+    one.choose_view()
+    assert not one.mirror  # it has never seen a mirrored image
 
 
 def test_the_step_size_suits_the_start(tmp_path: Path) -> None:

@@ -101,6 +101,31 @@ def test_batches_do_not_matter_and_progress_is_told() -> None:
     assert steps[-1] == 10 and steps == sorted(steps)
 
 
+class LeftHalf(StandIn):
+    """A network that finds what is dark in the left half of the picture alone: its mean with the mirrored one finds all."""
+
+    def network(self, device: torch.device | str = "cpu") -> torch.nn.Module:
+        class Half(Halves):
+            def forward(self, images: torch.Tensor) -> torch.Tensor:
+                scores = super().forward(images)
+                return torch.stack([torch.full_like(scores[:, 0], 5.0), scores[:, 1]], 1)
+
+        return Half().to(device)
+
+
+def test_a_model_that_wants_the_mirrored_image_gets_it_whatever_the_settings() -> None:
+    spec = replace(SPEC, names={1: "dark"})
+    volume = Volume(body(), Geometry(body().shape, (3.0, 1.0, 1.0)), "ct", "HU")
+    plain = segment(volume, LeftHalf(spec, Path("one.safetensors")), settings=PLAIN)
+    asked = segment(volume, LeftHalf(spec, Path("one.safetensors")), settings=replace(PLAIN, mirror=True))
+    wanted = segment(volume, LeftHalf(replace(spec, mirror=True), Path("two.safetensors")), settings=PLAIN)
+    half = volume.geometry.shape[2] // 2
+    assert plain.array[..., :half].any() and not plain.array[..., half:].any()
+    assert wanted.array[..., :half].any() and wanted.array[..., half:].any()
+    assert np.array_equal(wanted.array, asked.array)
+    assert ModelSpec.from_json(replace(spec, mirror=True).to_json()).mirror
+
+
 def test_mirror_gives_a_symmetric_network_the_same_labels() -> None:
     volume = Volume(body(), Geometry((10, 60, 80)))
     plain, mirrored = (segment(volume, HALVES, settings=replace(PLAIN, mirror=m)) for m in (False, True))

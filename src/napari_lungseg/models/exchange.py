@@ -109,6 +109,11 @@ def described(spec: ModelSpec) -> dict[str, str]:
     return {HEADER_KEY: spec.to_json(), "how_to_use": how_to_use(spec)}
 
 
+_MIRRORED = (
+    "Take the mean of these and of those of the mirrored input, mirrored back, with labels of right and left exchanged."
+)
+
+
 def how_to_use(spec: ModelSpec) -> str:
     """What to do before and after the network, for a person who has only that."""
     steps = spec.preprocessing
@@ -119,6 +124,7 @@ def how_to_use(spec: ModelSpec) -> str:
             f"patient's left. {_crop(steps)} {_levels(spec)} {_resize(steps)} The network takes float32 of",
             f"(n, {3 if spec.unit == 'rgb' else 1}, {rows}, {columns}) and gives one logit per label and pixel:",
             f"{', '.join(['0 background', *(f'{label} {name}' for label, name in sorted(spec.names.items()))])}.",
+            *([_MIRRORED] if spec.mirror else []),
             "Back on the crop's own grid, the label with the highest one holds.",
         ]
     )

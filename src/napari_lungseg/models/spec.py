@@ -49,6 +49,7 @@ class ModelSpec:
     unit : ``"HU"``, ``"a.u."`` or ``"rgb"``
     preprocessing : from physical units to the network's input
     names, colours : label → name and ``"#rrggbb"``; the network has ``max(names) + 1`` output channels
+    mirror : whether its scores are always averaged with those of the mirrored image, whatever the settings say
     version : of the weights
     licence : SPDX identifier or words
     training : record of how it was made (data, split, recipe, seed, metrics), JSON-ready
@@ -62,6 +63,7 @@ class ModelSpec:
     preprocessing: Preprocessing = field(default_factory=Preprocessing)
     names: Mapping[int, str] = field(default_factory=dict)
     colours: Mapping[int, str] = field(default_factory=dict)
+    mirror: bool = False
     version: str = "1"
     licence: str = "unknown"
     training: Mapping[str, Any] = field(default_factory=dict)

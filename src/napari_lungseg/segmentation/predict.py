@@ -289,7 +289,7 @@ class _Run:
     def _scores(self, images: torch.Tensor) -> torch.Tensor:
         """(n, classes, rows, columns) float32; with ``mirror`` the mean over the image and its mirror image."""
         scores = self._forward(images)
-        if not self.settings.mirror:
+        if not (self.settings.mirror or self.spec.mirror):
             return scores
         return (scores + self._forward(images.flip(-1)).flip(-1)[:, mirror_order(self.spec.names)]) / 2
 

@@ -257,6 +257,7 @@ class _Run:
         known = [dice for dice in (self.best, self.dice) if dice is not None]
         self.best, self.best_number = max(known, default=None), self.number
         self._best_weights = self._weights()
+        self.learner.choose_view()
         save_model(self.folder.model, self._spec(), self._best_weights)
 
     def preview(self) -> Preview | None:
@@ -306,7 +307,7 @@ class _Run:
                 "pixels": sum(int((labels != IGNORE).sum()) for labels in self.learner.held.values()),
             },
         }
-        return dataclasses.replace(spec, training={**spec.training, **record})
+        return dataclasses.replace(spec, mirror=self.learner.mirror, training={**spec.training, **record})
 
     # Going on another day
 

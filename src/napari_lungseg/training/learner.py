@@ -71,6 +71,8 @@ class Learner:
         self.generator = seeded(settings.seed, device=fabric.device)
         self.order = mirror_order(start.spec.names)
         self.steps = 0
+        self.mirror = start.spec.mirror
+        """Whether the model takes the mean with the mirrored image (`choose_view`)."""
         self._known: dict[Place, torch.Tensor] = {}
         self._queue: list[Place] = []
         self._elsewhere = spread(examples.places)[:_ELSEWHERE]
@@ -236,14 +238,29 @@ class Learner:
         found = self.dices(network)
         return sum(found.values()) / len(found) if found else None
 
+    def choose_view(self) -> None:
+        """Take the mean with the mirrored image where all the paint agrees better with that.
+
+        What may lie on either side gains by it; what lies on one, such as the heart, loses. Only a network that was shown
+        mirrored images can tell.
+        """
+        if self.start.augmentation.mirror <= 0 or not self.examples.labels:
+            return
+        agreement = [sum(self._dices(self.mean, self.examples.labels, mirror).values()) for mirror in (False, True)]
+        self.mirror = agreement[1] > agreement[0]
+
     def dices(self, network: nn.Module | None = None) -> dict[int, float]:
         """Label → Dice on the paint that is held out, of classes that are in it; on all paint where nothing is held out."""
-        judged = self.held or self.learned
+        return self._dices(network, self.held or self.learned)
+
+    def _dices(
+        self, network: nn.Module | None, judged: dict[Place, torch.Tensor], mirror: bool = False
+    ) -> dict[int, float]:
         counts = torch.zeros(len(self.order), 3)
         places = sorted(judged)
         for first in range(0, len(places), self.settings.batch_size):
             part = places[first : first + self.settings.batch_size]
-            said = self.chances(part, network).argmax(1).cpu()
+            said = self.chances(part, network, mirror).argmax(1).cpu()
             for label in range(len(self.order)):
                 true = torch.stack([judged[place] for place in part])
                 one, other = (said == label) & (true != IGNORE), true == label
@@ -256,7 +273,7 @@ class Learner:
 
     def preview(self, place: Place) -> tuple[Preview, float]:
         """Labels and uncertainty of a slice, and what painting it is expected to teach."""
-        chances = self.chances([place], mirror=True)[0].cpu()
+        chances = self.chances([place], mirror=self.mirror)[0].cpu()
         uncertain = entropy(chances)
         labels = self.examples.to_labels(chances.log(), place)
         shown = self.examples.to_slice(uncertain, place)
@@ -264,7 +281,7 @@ class Learner:
 
     def uncertainty(self, places: Sequence[Place]) -> list[torch.Tensor]:
         """(rows, columns) per slice, 0…1."""
-        return [entropy(chances) for chances in self.chances(places, mirror=True).cpu()]
+        return [entropy(chances) for chances in self.chances(places, mirror=self.mirror).cpu()]
 
     def gain(self, place: Place, uncertain: torch.Tensor) -> float:
         """Uncertain pixels of a slice that nothing is known of."""

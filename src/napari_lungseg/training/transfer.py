@@ -110,6 +110,7 @@ def _adapted(name: str, volume: Volume, spec: ModelSpec) -> Start:
         architecture=model.spec.architecture,
         options=dict(model.spec.options),
         preprocessing=model.spec.preprocessing,
+        mirror=model.spec.mirror,
         licence=model.spec.licence,
         training={"started_from": model.spec.name},
     )
