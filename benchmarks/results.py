@@ -318,7 +318,7 @@ def main() -> None:
             file.write_text(json.dumps(result, indent=2))
         if file.is_file():
             results[run.name] = result = json.loads(file.read_text())
-            if "iou_on_grid" not in result:
+            if "reference_on_grid" not in result:
                 result["iou_on_grid"] = iou_on_grid(run, arguments.data, arguments.out, arguments.device)
                 result["reference_on_grid"] = reference_on_grid(run, arguments.data, arguments.out)
                 file.write_text(json.dumps(result, indent=2))

@@ -3,10 +3,10 @@
 Usage: ``python benchmarks/training.py DATA… [--recipe lungs-xray] [--workers 1] [--rounds 1]``
 
 Images per second of one whole epoch of `napari_lungseg.train` (reading prepared images in worker processes, random changes,
-network, loss, step, running mean, then validation, checkpoint and curves), the second, for the first starts workers and
-imports what draws, over those of the bare forward–backward–step on
-the same network with one batch that stays on the device, taken before and after in the same run, for machines drift. DATA are
-the folders that the recipe is for: of a small set the validation is a larger part. The limit is 0.85.
+network, loss, step, running mean, then validation, checkpoint and curves) over those of the bare forward–backward–step on
+the same network with one batch that stays on the device. The epoch is the second, for the first starts workers and imports
+what draws; the bare step is timed before and after it, for machines drift. DATA are the folders that the recipe is for: of
+a small set the validation is a larger part. The limit is 0.85.
 """
 
 from __future__ import annotations

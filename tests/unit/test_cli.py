@@ -409,6 +409,14 @@ def test_labels_that_overlap_are_measured_one_by_one(lungseg, tmp_path):
     assert "thing 1, thing 3, thing 2" in page.err
 
 
+def test_label_maps_that_have_nothing_to_do_with_each_other_are_not_measured_together(lungseg, ct_file, scan, tmp_path):
+    for name in ("one.nii.gz", "two.nii.gz"):
+        write(scan[1], tmp_path / "masks" / name)
+    done = lungseg("measure", ct_file, tmp_path / "masks")
+    assert (done.code, done.out) == (2, "")
+    assert "masks holds 2 label maps" in done.err
+
+
 def test_demo_writes_labels_a_picture_and_a_table(lungseg, tmp_path):
     done = lungseg("demo", "-o", tmp_path / "demo", "--no-napari")
     assert done.code == 0, done.err

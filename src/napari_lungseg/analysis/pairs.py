@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from ..errors import IncompatibleModelError, ReadError, TrainingDataError
+from ..findings import has_finding
 from ..progress import Progress
 from ..volume import LabelMap, Volume, plain_name
 from .pairing import FilePair
@@ -106,18 +107,20 @@ def pairs_of_model(
 
 
 def read_label_maps(path: Path, reference: Volume | None = None) -> list[LabelMap]:
-    """The label maps of a file, several where labels overlap; those of DICOM are put on the scan that they belong to.
+    """The label map of a file, or several whose labels overlap; those of DICOM are put on the scan that they belong to.
 
     Raises
     ------
     ReadError
-        When it holds none.
+        When it holds none, or several that have nothing to do with each other.
     """
     from ..io import read
 
     found = [item for item in read(path, labels=True, reference=reference) if isinstance(item, LabelMap)]
     if not found:
         raise ReadError(f"{path.name} holds no labels; name a label map.")
+    if len(found) > 1 and not all(has_finding(item.findings, "overlapping-segments") for item in found):
+        raise ReadError(f"{path.name} holds {len(found)} label maps, but one is taken at a time; name a single file.")
     return found
 
 
@@ -127,13 +130,13 @@ def read_labels(path: Path, reference: Volume | None = None) -> LabelMap:
     Raises
     ------
     ReadError
-        When it holds several.
+        When its labels overlap too.
     """
     found = read_label_maps(path, reference)
     if len(found) > 1:
         names = [text for item in found for text in item.names.values()]
         raise ReadError(
-            f"{path.name} holds {len(found)} label maps, for its labels overlap or lie on grids of their own "
+            f"{path.name} holds {len(found)} label maps, for its labels overlap "
             f"({', '.join(names[:_NAMED])}{' …' if len(names) > _NAMED else ''}), but one is taken at a time. Open it in "
             "napari, save the layer that you mean to a file, and name that."
         )

@@ -328,6 +328,7 @@ class _Run:
                 "seconds": self.seconds,
                 "steps": learner.steps,
                 "best_number": self.best_number,
+                "mirror": learner.mirror,
                 "history": [dataclasses.asdict(figures) for figures in self.history],
                 "network": learner.network.module.state_dict(),
                 "average": learner.average.state_dict(),
@@ -359,6 +360,7 @@ class _Run:
         learner.optimiser.load_state_dict(saved["optimiser"])
         learner.steps, self.number, self.seconds = saved["steps"], saved["number"], saved["seconds"]
         self.best_number, self._best_weights = saved["best_number"], saved["best"]
+        learner.mirror = saved.get("mirror", learner.mirror)  # older checkpoints do not say
         self.history = [Round(**figures) for figures in saved["history"]]
         self._judge_best_anew()
 

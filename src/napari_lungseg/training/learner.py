@@ -41,6 +41,8 @@ _TRUST = 8
 _WHOLE = 0.5
 # There, how much of the loss is the plain mean over pixels.
 _FREQUENCY = 0.8
+# So many painted slices say whether the mirrored image helps: more would take as long as a round.
+_JUDGED = 16
 # A pixel whose new class the network is this sure of is no longer pulled to the background.
 _SURE = 0.7
 
@@ -239,14 +241,15 @@ class Learner:
         return sum(found.values()) / len(found) if found else None
 
     def choose_view(self) -> None:
-        """Take the mean with the mirrored image where all the paint agrees better with that.
+        """Take the mean with the mirrored image where the paint agrees better with that, held out or not.
 
         What may lie on either side gains by it; what lies on one, such as the heart, loses. Only a network that was shown
         mirrored images can tell.
         """
         if self.start.augmentation.mirror <= 0 or not self.examples.labels:
             return
-        agreement = [sum(self._dices(self.mean, self.examples.labels, mirror).values()) for mirror in (False, True)]
+        judged = {place: self.examples.labels[place] for place in spread(sorted(self.examples.labels))[:_JUDGED]}
+        agreement = [sum(self._dices(self.mean, judged, mirror).values()) for mirror in (False, True)]
         self.mirror = agreement[1] > agreement[0]
 
     def dices(self, network: nn.Module | None = None) -> dict[int, float]:
