@@ -131,8 +131,10 @@ class Predictor:
         for label, text in spec.names.items():
             lookup[label] = known.get(text, 0)
         for image in sorted({i for i, _ in places}):
-            chosen = [z for i, z in places if i == image]
             volume = self.task.images[image]
+            chosen = [z for i, z in places if i == image]
+            if spec.smooth_mm:  # what is said of a slice hangs on its neighbours too
+                chosen = list(range(len(volume.array)))
             part = dataclasses.replace(volume.geometry, shape=(len(chosen), *volume.geometry.shape[1:]))
             array = np.ascontiguousarray(np.asarray(volume.array)[chosen])
             out = segment(dataclasses.replace(volume, array=array, geometry=part), model, settings=RAW).array

@@ -201,23 +201,62 @@ GENTLE = {
         gamma=0.25,
     ),
 }
+VISIBLE = 0.05  # grey levels 0…1 by which what is pasted changes a pixel that it counts for
 PASTE: dict[str, list[tuple[paste.Change, float]]] = {
     "ct": [(paste.paste_gas, 0.3), (paste.paste_consolidation, 0.35), (paste.paste_effusion, 0.15)],
     "xray": [(paste.paste_opacity, 0.35), (paste.paste_clutter, 0.4)],
 }
 
 
-def batch(samples: Samples, modality: str, size: int, rng: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
-    """Draw a batch and change it: (n, 1, y, x) float32 images and (n, y, x) labels."""
+def batch(
+    samples: Samples, modality: str, size: int, rng: torch.Generator, domes: float = 0.0
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Draw a batch and change it: (n, 1, y, x) float32 images, (n, y, x) labels, and (n, kinds, y, x) what was pasted where."""
     index = torch.multinomial(samples.weights, size, replacement=True, generator=rng)
     images, labels = samples.images[index][:, None].float(), samples.labels[index]
     how = AUGMENT[modality]
     images, labels = apply_grid(images, labels, *draw_grid(size, how, rng))
+    if modality == "ct" and domes:
+        images, labels = paste.paste_dome(images, labels, rng, domes)
+    seen = []
     for change, probability in PASTE[modality]:
-        images = paste.paste_some(change, images, labels, rng, probability)
+        changed = paste.paste_some(change, images, labels, rng, probability)
+        seen.append((changed - images)[:, 0].abs() > VISIBLE)
+        images = changed
+    pasted = torch.stack(seen, 1)
     if modality == "xray":
         images, labels = paste.paste_border(images, labels, rng)
-    return change_grey(images, how, rng), labels
+    return change_grey(images, how, rng), labels, pasted
+
+
+class Noticing(torch.nn.Module):
+    """Has a network tell what was pasted, from the features that its classes come from; thrown away after the training.
+
+    A network that only sees through disease has features that say little of it, and nobody can teach it disease by painting.
+
+    Parameters
+    ----------
+    network : of segmentation-models-pytorch
+    kinds : of what is pasted
+    """
+
+    def __init__(self, network: torch.nn.Module, kinds: int) -> None:
+        super().__init__()
+        self.head = torch.nn.Conv2d(network.segmentation_head[0].in_channels, kinds, 1)
+        torch.nn.init.constant_(self.head.bias, -2.0)
+        self.features = torch.empty(0)
+        network.decoder.register_forward_hook(self._keep)
+
+    def _keep(self, module: torch.nn.Module, inputs: tuple[object, ...], features: torch.Tensor) -> None:
+        self.features = features
+
+    def loss(self, pasted: torch.Tensor) -> torch.Tensor:
+        """Cross-entropy and Dice with (n, kinds, y, x) what was pasted, after a step forward of the network."""
+        scores = self.head(self.features.float())
+        wanted = pasted.float()
+        said = scores.sigmoid()
+        overlap = 1 - (2 * (said * wanted).sum((0, 2, 3)) + 1) / ((said + wanted).sum((0, 2, 3)) + 1)
+        return functional.binary_cross_entropy_with_logits(scores, wanted) + overlap.mean()
 
 
 def dice_per_case(network: torch.nn.Module, samples: Samples, size: tuple[int, int]) -> dict[str, float]:
@@ -266,7 +305,9 @@ def train(arguments: argparse.Namespace) -> None:
         network.load_state_dict(read_weights(arguments.start_from))
     network = network.to(memory_format=torch.channels_last)
     average = torch.optim.swa_utils.AveragedModel(network, avg_fn=running_mean, use_buffers=True)
-    optimiser = torch.optim.AdamW(network.parameters(), lr=arguments.lr, weight_decay=1e-2)
+    noticing = Noticing(network, len(PASTE[arguments.modality]))
+    learned = [*network.parameters(), *noticing.parameters()]
+    optimiser = torch.optim.AdamW(learned, lr=arguments.lr, weight_decay=1e-2)
     schedule = torch.optim.lr_scheduler.OneCycleLR(
         optimiser, arguments.lr, total_steps=arguments.steps + 1, pct_start=0.1
     )
@@ -279,11 +320,13 @@ def train(arguments: argparse.Namespace) -> None:
     started, running = time.monotonic(), 0.0
     for step in range(1, arguments.steps + 1):
         network.train()
-        images, labels = batch(samples, arguments.modality, arguments.batch, rng)
+        images, labels, pasted = batch(samples, arguments.modality, arguments.batch, rng, arguments.domes)
         with torch.autocast("cpu", dtype=torch.bfloat16):
             scores = network(images.to(memory_format=torch.channels_last))
         scores = scores.float()
         loss = dice(scores, labels.long()) + functional.cross_entropy(scores, labels.long())
+        if arguments.notice:
+            loss = loss + arguments.notice * noticing.loss(pasted)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(network.parameters(), 2.0)
         optimiser.step()
@@ -328,6 +371,12 @@ def main() -> None:
     parser.add_argument("--pseudo", type=Path, help="pseudo-labelled slices (CT)")
     parser.add_argument("--start-from", type=Path, help="model file with the first weights")
     parser.add_argument("--gentle", action="store_true", help="milder changes, for a last stage")
+    parser.add_argument(
+        "--notice", type=float, default=0.0, help="weight of telling what was pasted where, in the loss"
+    )
+    parser.add_argument(
+        "--domes", type=float, default=0.0, help="share of slices with a dome of the diaphragm pasted in (CT)"
+    )
     parser.add_argument("--permissive", action="store_true", help="only CC BY images (X-ray)")
     parser.add_argument("--licence", default="")
     parser.add_argument("--seed", type=int, default=0)

@@ -22,7 +22,8 @@ from napari_lungseg.training import examples, interactive
 from napari_lungseg.training.examples import Examples, spread
 from napari_lungseg.training.interactive import iter_learn, train_painted
 from napari_lungseg.training.kept import KeptModel
-from napari_lungseg.training.learner import Learner, ScribbleCrossEntropy, suited_rate
+from napari_lungseg.training.learner import Learner, suited_rate
+from napari_lungseg.training.paint_loss import ScribbleCrossEntropy
 from napari_lungseg.training.painted import BACKGROUND, Painted, Strokes
 from napari_lungseg.training.rounds import PaintSettings, Preview, Ranking, Remarks, Round, Update
 from napari_lungseg.training.start import make_fabric
@@ -199,6 +200,12 @@ def test_the_same_classes_begin_with_what_the_model_says(tmp_path: Path) -> None
     wanted = segment(volume, start, device="cpu", settings=mirrored).reoriented()[0].array[3]
     assert (shown.labels == wanted).mean() > 0.99  # means of chances here, of scores there
     assert raw.array.any()
+    one.mirror, one.smooth_mm = False, 60.0  # the phantom has few slices, far apart
+    shown, _ = one.preview((0, 3))
+    averaged = save_tiny(tmp_path, name="averaging", smooth_mm=60.0)
+    wanted = segment(volume, averaged, device="cpu", settings=PLAIN).reoriented()[0].array[3]
+    assert (shown.labels == wanted).mean() > 0.99  # averaged on the network's grid here, on the scan's there
+    assert (shown.labels != raw.reoriented()[0].array[3]).any()
 
 
 @pytest.mark.parametrize("better", [False, True])
@@ -221,6 +228,41 @@ def test_the_mirrored_image_is_used_where_the_paint_agrees_better(
     one.start, one.mirror = dataclasses.replace(one.start, augmentation=never), False
     one.choose_view()
     assert not one.mirror  # it has never seen a mirrored image
+
+
+@pytest.mark.parametrize(("worse", "expected"), [(0.0, 4.0), (0.04, 4.0), (0.06, 0.0)])
+def test_new_classes_are_averaged_across_slices_unless_paint_speaks_against_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, worse: float, expected: float
+) -> None:
+    one = learner(painted(names={1: "bone", 2: "fat"}), str(save_tiny(tmp_path)))
+    dices = iter([{0: 0.9, 1: 0.8, 2: 0.8}, {0: 1.0, 1: 0.8 - worse, 2: 1.0}])
+    monkeypatch.setattr(one, "_dices", lambda *_: {1: 1.0})
+    monkeypatch.setattr(one, "_agreement", lambda *_: next(dices))
+    one.choose_view()
+    assert one.smooth_mm == expected
+    one.choose_view()  # not looked at again before there is other paint
+    assert learner(painted(), str(save_tiny(tmp_path))).smooth_mm == 0.0
+
+
+def test_known_classes_are_not_averaged_and_frames_never(tmp_path: Path) -> None:
+    known = learner(painted(), str(save_tiny(tmp_path)))
+    known.choose_view()
+    assert known.smooth_mm == 0.0
+    item = painted(names={1: "bone", 2: "fat"})
+    where = dataclasses.replace(item.volume.geometry, frames=True)
+    volume = dataclasses.replace(item.volume, geometry=where)
+    frames = learner(Painted(volume, dataclasses.replace(item.labels, geometry=where)), str(save_tiny(tmp_path)))
+    frames.choose_view()
+    assert frames.smooth_mm == 0.0
+
+
+def test_strokes_are_learned_on_the_slices_beside_them_but_do_not_judge(tmp_path: Path) -> None:
+    one = learner(painted((2,)), str(save_tiny(tmp_path)))
+    assert sorted(one.learned) == [(0, 2)] and sorted(one.examples.labels) == [(0, 2)]
+    assert {(0, 1), (0, 3)} <= set(one.taught)
+    assert all((one.held[place] != IGNORE).any() for place in one.held) and set(one.held) <= {(0, 2)}
+    overlap = [(one.held[place] != IGNORE) & (one.taught[place] != IGNORE) for place in one.held]
+    assert overlap and not any(bool(part.any()) for part in overlap)
 
 
 def test_the_step_size_suits_the_start(tmp_path: Path) -> None:
@@ -283,6 +325,11 @@ def test_unpainted_pixels_lean_to_the_background_of_new_classes_only(tmp_path: P
     assert float(new._held_on(scores, None, unknown)) > 0
     sure = torch.tensor([0.0, 5.0, 0.0])[None, :, None, None].expand(1, 3, 4, 4)
     assert float(new._held_on(sure, None, unknown)) == 0  # a class was found there
+    leans = []
+    for count in (0, 2, 8, 40):  # slices that show a new class, beside one that shows background alone
+        new.learned = {(0, z): torch.full((4, 4), int(z < count), dtype=torch.uint8) for z in range(count + 1)}
+        leans.append(float(new._held_on(scores, None, unknown)))
+    assert np.array(leans) / leans[0] == pytest.approx([1, 1, 4, 10])
 
 
 # Held-out paint

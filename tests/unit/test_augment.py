@@ -120,6 +120,25 @@ def test_gas_stays_out_of_the_lungs() -> None:
     assert torch.equal(paste.paste_gas(images, labels, seeded(1))[lung], images[lung])
 
 
+def test_a_dome_is_even_tissue_that_is_lung_no_more() -> None:
+    images, labels = torch.full((4, 1, 64, 96), 0.1), torch.zeros(4, 64, 96, dtype=torch.long)
+    labels[:3, 10:50, 10:40], labels[:3, 10:50, 50:90] = 1, 2
+    images[:, :, :10] = 0.9
+    changed, left = paste.paste_dome(images.clone(), labels, seeded(4), probability=1.0)
+    gone = (labels > 0) & (left == 0)
+    assert gone[:3].flatten(1).any(1).all() and not gone[3].any()  # no lung, no dome
+    assert torch.equal(left[~gone], labels[~gone])
+    inside = functional.max_pool2d((~gone).float()[:, None], 3, stride=1, padding=1) == 0
+    tissue = changed[inside]
+    assert tissue.min() > 0.55 and tissue.max() < 0.82
+    far = functional.max_pool2d(gone.float()[:, None], 3, stride=1, padding=1) == 0
+    assert torch.equal(changed[far], images[far])
+    again = paste.paste_dome(images.clone(), labels, seeded(4), probability=1.0)
+    assert torch.equal(again[0], changed) and torch.equal(again[1], left)
+    untouched = paste.paste_dome(images.clone(), labels, seeded(4), probability=0.0)
+    assert torch.equal(untouched[0], images) and torch.equal(untouched[1], labels)
+
+
 def test_a_blank_border_is_background() -> None:
     images, labels = chests(16)
     bordered, kept = paste.paste_border(images, labels, seeded(2), probability=1.0)

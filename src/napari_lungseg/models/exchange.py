@@ -114,6 +114,13 @@ _MIRRORED = (
 )
 
 
+def _smoothed(millimetres: float) -> str:
+    return (
+        "Of a stack, average the chances (soft-max) of each slice with those of its neighbours, weighted by a Gaussian of "
+        f"{millimetres:g} mm across the slices."
+    )
+
+
 def how_to_use(spec: ModelSpec) -> str:
     """What to do before and after the network, for a person who has only that."""
     steps = spec.preprocessing
@@ -125,6 +132,7 @@ def how_to_use(spec: ModelSpec) -> str:
             f"(n, {3 if spec.unit == 'rgb' else 1}, {rows}, {columns}) and gives one logit per label and pixel:",
             f"{', '.join(['0 background', *(f'{label} {name}' for label, name in sorted(spec.names.items()))])}.",
             *([_MIRRORED] if spec.mirror else []),
+            *([_smoothed(spec.smooth_mm)] if spec.smooth_mm else []),
             "Back on the crop's own grid, the label with the highest one holds.",
         ]
     )

@@ -50,6 +50,8 @@ class ModelSpec:
     preprocessing : from physical units to the network's input
     names, colours : label → name and ``"#rrggbb"``; the network has ``max(names) + 1`` output channels
     mirror : whether its scores are always averaged with those of the mirrored image, whatever the settings say
+    smooth_mm : standard deviation, across the slices of a stack, of the Gaussian by which their chances are averaged; 0: each
+        slice by itself
     version : of the weights
     licence : SPDX identifier or words
     training : record of how it was made (data, split, recipe, seed, metrics), JSON-ready
@@ -64,6 +66,7 @@ class ModelSpec:
     names: Mapping[int, str] = field(default_factory=dict)
     colours: Mapping[int, str] = field(default_factory=dict)
     mirror: bool = False
+    smooth_mm: float = 0.0
     version: str = "1"
     licence: str = "unknown"
     training: Mapping[str, Any] = field(default_factory=dict)

@@ -22,11 +22,14 @@ from ..models.spec import ModelSpec
 from ..progress import Progress, drain
 from ..settings import setting, validate
 from ..volume import LabelMap, Volume, plain_name
+from .across import AcrossSlices, slice_positions
 from .devices import PRECISIONS, is_out_of_memory, keep_freed_memory, resolve_device, resolve_precision
 from .evidence import Evidence, agreement_of, counts_of, doubt_of, looked_at, sums_of
 
 if TYPE_CHECKING:
     import torch
+
+    from .preprocess import Box
 
 # Fewer pixels than this a side cannot show a chest; the bundled networks halve the image five times.
 SMALLEST_SIDE = 32
@@ -209,6 +212,7 @@ class _Run:
     settings: SegmentSettings
     batch_size: int
     findings: list[Finding] = field(default_factory=list)
+    across: AcrossSlices | None = None
 
     @classmethod
     def prepare(cls, model: Model, device: str, settings: SegmentSettings) -> _Run:
@@ -232,17 +236,21 @@ class _Run:
         labels = np.empty(view.geometry.shape, np.uint8)
         evidence = Evidence.empty(total, self.spec.classes)
         again = looked_at(total, each=view.is_frames) & self.settings.look_again
+        if self.spec.smooth_mm and not view.is_frames:
+            self.across = AcrossSlices(slice_positions(view.geometry), self.spec.smooth_mm)
         done = 0
         while done < total:
             part = slice(done, min(done + self.batch_size, total))
             doubt = None if uncertainty is None else uncertainty[part]
             try:
-                self._batch(view.array[part], labels[part], evidence[part], again[part], doubt)
+                self._batch(view.array[part], part, labels, evidence[part], again[part], doubt)
             except RuntimeError as error:
                 self._halve(error)
                 continue
             done = part.stop
             yield Progress(done, total, f"segmenting {done} of {total}")
+        for plane, pixels in zip(labels, evidence.pixels, strict=True):
+            pixels[:] = counts_of(plane, len(pixels))
         return labels, evidence
 
     def _halve(self, error: RuntimeError) -> None:
@@ -263,19 +271,25 @@ class _Run:
             torch.cuda.empty_cache()
 
     def _batch(
-        self, voxels: Any, labels: np.ndarray, evidence: Evidence, again: np.ndarray, doubt: np.ndarray | None
+        self,
+        voxels: Any,
+        part: slice,
+        labels: np.ndarray,
+        evidence: Evidence,
+        again: np.ndarray,
+        doubt: np.ndarray | None,
     ) -> None:
-        """Fill labels, evidence and ``doubt`` of some slices, of which those in ``again`` are looked at again."""
+        """Fill evidence and ``doubt`` of some slices, those in ``again`` looked at again, and ``labels`` of the stack."""
         import torch
 
-        from .preprocess import boxes_of, from_network, map_from_network, to_network
+        from .preprocess import boxes_of, map_from_network, to_network
 
         with torch.inference_mode():
             slices = _tensor(voxels).to(self.device)
             boxes, shape = boxes_of(slices, self.spec.preprocessing), (slices.shape[1], slices.shape[2])
             images = to_network(slices, boxes, self.spec.preprocessing).to(memory_format=torch.channels_last)
             scores = self._scores(images)
-            labels[:] = from_network(scores, boxes, shape, self.spec.preprocessing).cpu().numpy()
+            self._label(scores, boxes, part, labels)
             evidence.sums[:] = sums_of(scores).cpu().numpy()
             if doubt is not None:
                 doubt[:] = map_from_network(doubt_of(scores), boxes, shape, self.spec.preprocessing).cpu().numpy()
@@ -283,8 +297,19 @@ class _Run:
                 order = mirror_order(self.spec.names)
                 found = agreement_of(self._in_batches, images[again], scores[again], order)
                 evidence.agreement[again] = found.cpu().numpy()
-        for plane, pixels in zip(labels, evidence.pixels, strict=True):
-            pixels[:] = counts_of(plane, len(pixels))
+
+    def _label(self, scores: torch.Tensor, boxes: Sequence[Box], part: slice, labels: np.ndarray) -> None:
+        """Write the labels of these slices, or of those whose neighbours are all known by now."""
+        from .preprocess import best_class, chances_from_network, from_network
+
+        steps, shape = self.spec.preprocessing, (labels.shape[1], labels.shape[2])
+        if self.across is None:
+            labels[part] = from_network(scores, boxes, shape, steps).cpu().numpy()
+            return
+        for z, score, box in zip(range(part.start, part.stop), scores, boxes, strict=True):
+            self.across.add(z, chances_from_network(score, box, shape, steps))
+        for z, chances in self.across.finished():
+            labels[z] = best_class(chances).cpu().numpy()
 
     def _scores(self, images: torch.Tensor) -> torch.Tensor:
         """(n, classes, rows, columns) float32; with ``mirror`` the mean over the image and its mirror image."""

@@ -173,6 +173,15 @@ def from_network(
     return labels
 
 
+def chances_from_network(score: torch.Tensor, box: Box, shape: tuple[int, int], steps: Preprocessing) -> torch.Tensor:
+    """Class scores of one slice (classes, rows, columns) → chances (classes, y, x) of the slice; outside its box background."""
+    top, bottom, left, right = box
+    whole = torch.zeros((len(score), *shape), device=score.device)
+    whole[0] = 1
+    whole[:, top:bottom, left:right] = _resized(score.softmax(0), (bottom - top, right - left), steps)
+    return whole
+
+
 def map_from_network(
     values: torch.Tensor, boxes: Sequence[Box], shape: tuple[int, int], steps: Preprocessing
 ) -> torch.Tensor:

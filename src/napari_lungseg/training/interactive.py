@@ -307,7 +307,12 @@ class _Run:
                 "pixels": sum(int((labels != IGNORE).sum()) for labels in self.learner.held.values()),
             },
         }
-        return dataclasses.replace(spec, mirror=self.learner.mirror, training={**spec.training, **record})
+        return dataclasses.replace(
+            spec,
+            mirror=self.learner.mirror,
+            smooth_mm=self.learner.smooth_mm,
+            training={**spec.training, **record},
+        )
 
     # Going on another day
 
@@ -329,6 +334,7 @@ class _Run:
                 "steps": learner.steps,
                 "best_number": self.best_number,
                 "mirror": learner.mirror,
+                "smooth_mm": learner.smooth_mm,
                 "history": [dataclasses.asdict(figures) for figures in self.history],
                 "network": learner.network.module.state_dict(),
                 "average": learner.average.state_dict(),
@@ -361,6 +367,7 @@ class _Run:
         learner.steps, self.number, self.seconds = saved["steps"], saved["number"], saved["seconds"]
         self.best_number, self._best_weights = saved["best_number"], saved["best"]
         learner.mirror = saved.get("mirror", learner.mirror)  # older checkpoints do not say
+        learner.smooth_mm = saved.get("smooth_mm", learner.smooth_mm)
         self.history = [Round(**figures) for figures in saved["history"]]
         self._judge_best_anew()
 

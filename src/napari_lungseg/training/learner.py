@@ -11,12 +11,15 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from ..segmentation.across import slice_positions, weights_of
 from ..segmentation.predict import mirror_order
 from .augment import apply_grid, change_grey, draw_grid
 from .average import WeightAverage
 from .draw import integer, seeded
 from .examples import Examples, Place, spread
-from .losses import IGNORE, DeepSupervision, Loss
+from .losses import IGNORE, DeepSupervision
+from .neighbours import lent, sampled
+from .paint_loss import ScribbleCrossEntropy, contested, mean_where
 from .painted import Strokes
 from .rounds import PaintSettings, Preview
 from .transfer import Start
@@ -29,20 +32,23 @@ _CLIP = 2.0
 _WARM_STEPS = 4
 # After three times so many steps they are half as large: what is learned late is detail.
 _SLOWER = 40
+# … the later, the more slices are painted: so many make that twice as late.
+_MORE = 4
+# Unpainted pixels count as background the more surely, the more slices show a new class, up to so many times.
+_SHOWN = 10.0
 # Largest step size by what the network knows already: all of the classes, none or some of them, nothing at all.
 _RATES = (1e-4, 5e-4, 2e-3)
 # Slices that keep what was known from being forgotten; of each, what the start said is held in memory.
 _ELSEWHERE = 64
-# Around paint that contradicts the start, so many network pixels are free to follow the paint.
-_CONTESTED = 12
 # So many painted slices make what was learned count as much as what was known.
 _TRUST = 8
-# A slice of which so much is known was painted whole.
-_WHOLE = 0.5
-# There, how much of the loss is the plain mean over pixels.
-_FREQUENCY = 0.8
 # So many painted slices say whether the mirrored image helps: more would take as long as a round.
 _JUDGED = 16
+# Chances of new classes are averaged across the slices of a stack by a Gaussian of this standard deviation …
+_SMOOTH_MM = 4.0
+# … as long as no class agrees so much less with its paint, on so many slices.
+_LOST = 0.05
+_SMOOTHED = 4
 # A pixel whose new class the network is this sure of is no longer pulled to the background.
 _SURE = 0.7
 
@@ -75,6 +81,9 @@ class Learner:
         self.steps = 0
         self.mirror = start.spec.mirror
         """Whether the model takes the mean with the mirrored image (`choose_view`)."""
+        self.smooth_mm = start.spec.smooth_mm
+        """How far chances are averaged over the slices of a stack (`choose_view`)."""
+        self._smoothing_chosen_for = 0  # painted slices: it is slow, and done again when there are others
         self._known: dict[Place, torch.Tensor] = {}
         self._queue: list[Place] = []
         self._elsewhere = spread(examples.places)[:_ELSEWHERE]
@@ -85,15 +94,21 @@ class Learner:
     def divide(self) -> None:
         """Look again at which paint is learned from and which is held out."""
         self.learned, self.held, self.squares = self.examples.divided()
-        self._queue = [place for place in self._queue if place in self.learned]
+        beside = lent(self.learned, self.examples)
+        self.taught = self.learned | {place: self._not_held(place, labels) for place, labels in beside.items()}
+        self._queue = [place for place in self._queue if place in self.taught]
+
+    def _not_held(self, place: Place, labels: torch.Tensor) -> torch.Tensor:
+        held = self.held.get(place)
+        return labels if held is None else torch.where(held == IGNORE, labels, IGNORE).to(torch.uint8)
 
     def take_up(self, strokes: Sequence[Strokes]) -> None:
         """Learn from new paint too; it comes first."""
-        before = set(self.learned)
+        before = set(self.taught)
         for stroke in strokes:
             self.examples.take_up(stroke)
         self.divide()
-        self._queue += [place for place in self.learned if place not in before]
+        self._queue += [place for place in self.taught if place not in before]
 
     # Learning
 
@@ -102,7 +117,7 @@ class Learner:
         places = self._next_places()
         images = torch.stack([self.examples.slice(place).image for place in places]).to(self.fabric.device)
         empty = torch.full(images.shape[-2:], IGNORE, dtype=torch.uint8)
-        labels = torch.stack([self.learned.get(place, empty) for place in places]).to(self.fabric.device)
+        labels = torch.stack([self.taught.get(place, empty) for place in places]).to(self.fabric.device)
         known = torch.stack([self.known(place) for place in places]).float() if self._holds_on else None
         if self.settings.augment:
             images, labels, known = self._changed(images, labels, known)
@@ -135,16 +150,17 @@ class Learner:
                 if isinstance(module, nn.modules.batchnorm._BatchNorm):
                     module.eval()
         for group in self.optimiser.param_groups:
-            group["lr"] = self.rate * min(1.0, (self.steps + 1) / _WARM_STEPS) / (1 + self.steps / _SLOWER) ** 0.5
+            slower = _SLOWER * (1 + len(self.learned) / _MORE)
+            group["lr"] = self.rate * min(1.0, (self.steps + 1) / _WARM_STEPS) / (1 + self.steps / slower) ** 0.5
 
     def _next_places(self) -> list[Place]:
         """Painted slices in turn, shuffled; and others, so that what is known of them is not forgotten."""
         size = self.settings.batch_size
-        others = size // 4 if self.learned else size  # all paint may have been undone
+        others = size // 4 if self.taught else size  # all paint may have been undone
         chosen: list[Place] = []
         while len(chosen) < size - others:
             if not self._queue:
-                places = sorted(self.learned)
+                places = sorted(self.taught)
                 shuffled = torch.randperm(len(places), generator=self.generator, device=self.generator.device)
                 self._queue = [places[i] for i in shuffled.tolist()]
             chosen.append(self._queue.pop())
@@ -179,12 +195,21 @@ class Learner:
         cost = logs.new_zeros(())
         if known is not None:
             free = free & (known.sum(1) > 0.5)  # beyond the image's edge nothing is known
-            cost = cost + self.settings.keep * self._kept(logs, known, free & ~_contested(known, labels))
+            cost = cost + self.settings.keep * self._kept(logs, known, free & ~contested(known, labels))
             free = free & (known[:, self._others].sum(1) > 0.5)
         if self.new and self.settings.prior:
             free = free & (logs.detach()[:, self.new].logsumexp(1).exp() < _SURE)
-            cost = cost - self.settings.prior * _mean(logs[:, 0], free)
+            cost = cost - self._lean * mean_where(logs[:, 0], free)
         return cost
+
+    @property
+    def _lean(self) -> float:
+        """How strongly unpainted pixels count as background: more, the better what is new has been shown.
+
+        As strong from the first stroke on, a new class is never found; as weak after thirty, it is found everywhere.
+        """
+        shown = sum(any(bool((labels == new).any()) for new in self.new) for labels in self.learned.values())
+        return self.settings.prior * min(max(shown / 2, 1.0), _SHOWN)
 
     @property
     def _others(self) -> list[int]:
@@ -196,7 +221,7 @@ class Learner:
         shared = sorted(self.start.shared)
         grouped = torch.cat([logs[:, self._others].logsumexp(1, keepdim=True), logs[:, shared]], 1)
         wanted = torch.cat([known[:, self._others].sum(1, keepdim=True), known[:, shared]], 1)
-        return _mean(-(wanted * grouped).sum(1), where)
+        return mean_where(-(wanted * grouped).sum(1), where)
 
     # Judging
 
@@ -241,16 +266,48 @@ class Learner:
         return sum(found.values()) / len(found) if found else None
 
     def choose_view(self) -> None:
-        """Take the mean with the mirrored image where the paint agrees better with that, held out or not.
+        """Take the mean with the mirrored image where the paint agrees better with that, held out or not; and of new classes
+        the mean across slices, unless the paint agrees clearly worse with it.
 
         What may lie on either side gains by it; what lies on one, such as the heart, loses. Only a network that was shown
         mirrored images can tell.
         """
-        if self.start.augmentation.mirror <= 0 or not self.examples.labels:
+        if not self.examples.labels:
             return
         judged = {place: self.examples.labels[place] for place in spread(sorted(self.examples.labels))[:_JUDGED]}
-        agreement = [sum(self._dices(self.mean, judged, mirror).values()) for mirror in (False, True)]
-        self.mirror = agreement[1] > agreement[0]
+        if self.start.augmentation.mirror > 0:
+            agreement = [sum(self._dices(self.mean, judged, mirror).values()) for mirror in (False, True)]
+            self.mirror = agreement[1] > agreement[0]
+        if self.new and len(self.examples.labels) != self._smoothing_chosen_for:
+            self.smooth_mm = self._chosen_smoothing(dict(list(judged.items())[:_SMOOTHED]))
+            self._smoothing_chosen_for = len(self.examples.labels)
+
+    def _chosen_smoothing(self, judged: dict[Place, torch.Tensor]) -> float:
+        """Average across slices, unless paint speaks against it: thin things are lost by that.
+
+        Painted slices are where the network learned what to say, so that averaging looks a little worse there than it is.
+        """
+        if all(self.examples.painted[number].volume.is_frames for number, _ in judged):
+            return 0.0
+        alone, averaged = (
+            self._agreement(judged, {place: self.averaged(place, width) for place in judged})
+            for width in (0.0, _SMOOTH_MM)
+        )
+        lost = [alone[label] - averaged[label] for label in alone]
+        return _SMOOTH_MM if max(lost, default=0.0) < _LOST else 0.0
+
+    def averaged(self, place: Place, smooth_mm: float) -> torch.Tensor:
+        """(classes, rows, columns) chances of a slice, averaged with those of its neighbours."""
+        number, z = place
+        volume = self.examples.painted[number].volume
+        shares = weights_of(z, slice_positions(volume.geometry), 0.0 if volume.is_frames else smooth_mm)
+        places = [(number, beside) for beside in shares]
+        parts = [places[i : i + self.settings.batch_size] for i in range(0, len(places), self.settings.batch_size)]
+        chances = torch.cat([self.chances(part, mirror=self.mirror) for part in parts]).cpu()
+        mean = torch.zeros_like(chances[0])
+        for beside, share, found in zip(places, shares.values(), chances, strict=True):
+            mean += share * sampled(found, self.examples.slice(beside), self.examples.slice(place), self.examples)
+        return mean
 
     def dices(self, network: nn.Module | None = None) -> dict[int, float]:
         """Label → Dice on the paint that is held out, of classes that are in it; on all paint where nothing is held out."""
@@ -259,13 +316,19 @@ class Learner:
     def _dices(
         self, network: nn.Module | None, judged: dict[Place, torch.Tensor], mirror: bool = False
     ) -> dict[int, float]:
-        counts = torch.zeros(len(self.order), 3)
         places = sorted(judged)
+        found: dict[Place, torch.Tensor] = {}
         for first in range(0, len(places), self.settings.batch_size):
             part = places[first : first + self.settings.batch_size]
-            said = self.chances(part, network, mirror).argmax(1).cpu()
+            found |= dict(zip(part, self.chances(part, network, mirror).cpu(), strict=True))
+        return self._agreement(judged, found)
+
+    def _agreement(self, judged: dict[Place, torch.Tensor], found: dict[Place, torch.Tensor]) -> dict[int, float]:
+        """Label → Dice between paint and what these chances say where it lies."""
+        counts = torch.zeros(len(self.order), 3)
+        for place, true in judged.items():
+            said = found[place].argmax(0)
             for label in range(len(self.order)):
-                true = torch.stack([judged[place] for place in part])
                 one, other = (said == label) & (true != IGNORE), true == label
                 counts[label] += torch.stack([(one & other).sum(), one.sum(), other.sum()])
         return {label: 2 * both / (said + true) for label, (both, said, true) in enumerate(counts.tolist()) if true > 0}
@@ -276,7 +339,7 @@ class Learner:
 
     def preview(self, place: Place) -> tuple[Preview, float]:
         """Labels and uncertainty of a slice, and what painting it is expected to teach."""
-        chances = self.chances([place], mirror=self.mirror)[0].cpu()
+        chances = self.averaged(place, self.smooth_mm)
         uncertain = entropy(chances)
         labels = self.examples.to_labels(chances.log(), place)
         shown = self.examples.to_slice(uncertain, place)
@@ -303,39 +366,8 @@ def _main(scores: Any) -> torch.Tensor:
     return main
 
 
-class ScribbleCrossEntropy(Loss):
-    """Cross-entropy in which every class that is painted counts the same, however much of it is.
-
-    Strokes say little of how large a class is, so an overlap measure such as Dice would learn what they do not mean. A
-    slice that is known all over does say it: there a pixel counts as much as a class, or a small one is found everywhere.
-    """
-
-    def compute(self, scores: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-        """See `Loss`."""
-        each = functional.cross_entropy(scores, labels, ignore_index=IGNORE, reduction="none")
-        known = labels != IGNORE
-        whole = (known.flatten(1).float().mean(1) > _WHOLE)[:, None, None] & known
-        classes = [labels == label for label in range(scores.shape[1])]
-        means = [each[pixels].mean() for pixels in classes if bool(pixels.any())]
-        by_class = torch.stack([scores.sum() * 0, *means]).sum() / max(len(means), 1)
-        if not bool(whole.any()):
-            return by_class
-        return torch.lerp(by_class, each[whole].mean(), _FREQUENCY * float(whole.sum() / known.sum()))
-
-
 def suited_rate(start: Start) -> float:
     """Largest step size for a network that knows all, some or none of the classes."""
     if start.scratch:
         return _RATES[2]
     return _RATES[0] if set(start.spec.names) == start.shared else _RATES[1]
-
-
-def _contested(known: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-    """(n, rows, columns) bool: pixels near paint that says something else than the start did."""
-    wrong = (known.argmax(1) != labels) & (labels != IGNORE)
-    size = 2 * _CONTESTED + 1
-    return functional.max_pool2d(wrong.float()[:, None], size, stride=1, padding=_CONTESTED)[:, 0] > 0
-
-
-def _mean(values: torch.Tensor, where: torch.Tensor) -> torch.Tensor:
-    return (values * where).sum() / where.sum().clamp(min=1)

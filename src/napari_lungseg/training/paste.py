@@ -15,6 +15,7 @@ from .draw import chance, integer, normal, smooth, uniform
 
 # Grey levels of the CT window (−1024, 600): water 0 HU, tissue 60 HU, air −1000 HU.
 _WATER, _TISSUE, _AIR = 0.63, 0.67, 0.015
+_CONTRASTED = 0.74  # 180 HU: liver or spleen with contrast agent
 
 
 Change = Callable[[torch.Tensor, torch.Tensor, torch.Generator], torch.Tensor]
@@ -102,6 +103,33 @@ def paste_gas(images: torch.Tensor, labels: torch.Tensor, generator: torch.Gener
     tissue = ((images > 0.5) & (near_lung == 0)).float()
     share = bubble * functional.avg_pool2d(tissue, 3, stride=1, padding=1)
     return images * (1 - share) + _AIR * share
+
+
+def paste_dome(
+    images: torch.Tensor, labels: torch.Tensor, generator: torch.Generator, probability: float = 0.2
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Let a dome of the diaphragm rise into lungs: even tissue with a sharp, round edge, which is no lung any more (CT).
+
+    A slice through a dome shows the liver or the spleen as an island in the lung. A network that has learned to see through
+    consolidations takes that for one, unless it is shown what tells them apart.
+    """
+    n, _, rows, columns = images.shape
+    lung = labels > 0
+    chosen = chance(n, probability, generator) & lung.flatten(1).any(1)
+    where = torch.multinomial(lung.flatten(1).float() + 1e-9, 1, generator=generator)
+    centre = torch.cat([where // columns / rows, where % columns / columns], 1)
+    radii = uniform(n, 2, generator=generator, low=0.05, high=0.2)
+    y = torch.linspace(0, 1, rows, device=images.device)[None, :, None]
+    x = torch.linspace(0, 1, columns, device=images.device)[None, None, :]
+    distance = ((y - centre[:, :1, None]) / radii[:, :1, None]) ** 2 + (
+        (x - centre[:, 1:, None]) / radii[:, 1:, None]
+    ) ** 2
+    wave = 0.12 * _smooth_field(n, images.shape[-2:], 6, generator)[:, 0]
+    dome = (distance + wave < 1) & lung & chosen[:, None, None]
+    level = uniform(n, 1, 1, 1, generator=generator, low=_WATER, high=_CONTRASTED)
+    grain = normal(*images.shape, generator=generator) * uniform(n, 1, 1, 1, generator=generator, high=0.015)
+    soft = functional.avg_pool2d(dome.float()[:, None], 3, stride=1, padding=1)
+    return images * (1 - soft) + (level + grain) * soft, torch.where(dome, 0, labels)
 
 
 def paste_opacity(images: torch.Tensor, labels: torch.Tensor, generator: torch.Generator) -> torch.Tensor:

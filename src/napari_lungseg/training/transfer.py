@@ -111,6 +111,7 @@ def _adapted(name: str, volume: Volume, spec: ModelSpec) -> Start:
         options=dict(model.spec.options),
         preprocessing=model.spec.preprocessing,
         mirror=model.spec.mirror,
+        smooth_mm=model.spec.smooth_mm,
         licence=model.spec.licence,
         training={"started_from": model.spec.name},
     )
