@@ -204,8 +204,8 @@ def test_the_same_classes_begin_with_what_the_model_says(tmp_path: Path) -> None
     shown, _ = one.preview((0, 3))
     averaged = save_tiny(tmp_path, name="averaging", smooth_mm=60.0)
     wanted = segment(volume, averaged, device="cpu", settings=PLAIN).reoriented()[0].array[3]
-    assert (shown.labels == wanted).mean() > 0.99  # averaged on the network's grid here, on the scan's there
-    assert (shown.labels != raw.reoriented()[0].array[3]).any()
+    # Averaged on the network's grid here, on the scan's there; a network of random weights is nowhere sure.
+    assert (shown.labels == wanted).mean() > (raw.reoriented()[0].array[3] == wanted).mean() + 0.1
 
 
 @pytest.mark.parametrize("better", [False, True])
@@ -236,28 +236,30 @@ def test_new_classes_are_averaged_across_slices_unless_paint_speaks_against_it(
 ) -> None:
     one = learner(painted(names={1: "bone", 2: "fat"}), str(save_tiny(tmp_path)))
     dices = iter([{0: 0.9, 1: 0.8, 2: 0.8}, {0: 1.0, 1: 0.8 - worse, 2: 1.0}])
-    monkeypatch.setattr(one, "_dices", lambda *_: {1: 1.0})
     monkeypatch.setattr(one, "_agreement", lambda *_: next(dices))
-    one.choose_view()
+    one.choose_smoothing()
     assert one.smooth_mm == expected
-    one.choose_view()  # not looked at again before there is other paint
+    one.choose_smoothing()  # not looked at again before there is other paint
     assert learner(painted(), str(save_tiny(tmp_path))).smooth_mm == 0.0
 
 
 def test_known_classes_are_not_averaged_and_frames_never(tmp_path: Path) -> None:
     known = learner(painted(), str(save_tiny(tmp_path)))
-    known.choose_view()
+    known.choose_smoothing()
     assert known.smooth_mm == 0.0
     item = painted(names={1: "bone", 2: "fat"})
     where = dataclasses.replace(item.volume.geometry, frames=True)
     volume = dataclasses.replace(item.volume, geometry=where)
     frames = learner(Painted(volume, dataclasses.replace(item.labels, geometry=where)), str(save_tiny(tmp_path)))
-    frames.choose_view()
+    frames.choose_smoothing()
     assert frames.smooth_mm == 0.0
 
 
 def test_strokes_are_learned_on_the_slices_beside_them_but_do_not_judge(tmp_path: Path) -> None:
-    one = learner(painted((2,)), str(save_tiny(tmp_path)))
+    item = painted((2,))
+    where = dataclasses.replace(item.volume.geometry, spacing=(3.0, 4.75, 4.25))
+    volume, labels = (dataclasses.replace(each, geometry=where) for each in (item.volume, item.labels))
+    one = learner(Painted(volume, labels), str(save_tiny(tmp_path)), dataclasses.replace(QUICK, hold_out=0.3))
     assert sorted(one.learned) == [(0, 2)] and sorted(one.examples.labels) == [(0, 2)]
     assert {(0, 1), (0, 3)} <= set(one.taught)
     assert all((one.held[place] != IGNORE).any() for place in one.held) and set(one.held) <= {(0, 2)}
@@ -395,7 +397,7 @@ def test_new_strokes_are_taken_up_at_the_next_round(tmp_path: Path) -> None:
     strokes = Strokes(0, (2, 4), np.full((2, *SHAPE[1:]), BACKGROUND, np.uint8))
     step = steps.send(Update(strokes=(strokes,), look=(0, 5)))
     payloads = [step.payload]
-    payloads += [one.payload for one in (steps.send(None) for _ in range(7))]
+    payloads += [one.payload for one in (steps.send(None) for _ in range(10))]
     later = next(payload for payload in payloads if isinstance(payload, Round))
     assert later.pixels > first.pixels
     remarks = next(payload for payload in payloads if isinstance(payload, Remarks))

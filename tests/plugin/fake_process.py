@@ -67,10 +67,12 @@ class FakeProcess(QObject):
     def tell(self, payload: Any, message: str = "") -> None:
         self.progress.emit(Progress(1, 0, message, payload))
 
-    def tell_round(self, number: int, dice: float | None = 0.9, best_number: int | None = None, **more: Any) -> None:
+    def tell_round(
+        self, number: int, dice: float | None = 0.9, best_number: int | None = None, pixels: int = 100, **more: Any
+    ) -> None:
         best = number if best_number is None else best_number
         loss = 0.5 / (number + 1) if number else None
-        self.tell(Round(number, 2.0 * number, loss, dice, dice, best, 100, 512.0, "cpu", **more))
+        self.tell(Round(number, 2.0 * number, loss, dice, dice, best, pixels, 512.0, "cpu", **more))
 
     def tell_preview(self, image: int, index: int, labels: np.ndarray, number: int = 0) -> None:
         self.tell(Preview(image, index, labels, np.full(labels.shape, 128, np.uint8), number))

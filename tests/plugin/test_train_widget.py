@@ -27,6 +27,7 @@ from napari_lungseg.plugin.rhythm import Rhythm
 from napari_lungseg.plugin.run_folders import FOLDER_VARIABLE, KEPT, new_run_folder
 from napari_lungseg.plugin.segmenting import Request, result_layer
 from napari_lungseg.plugin.shortcuts import KEYS
+from napari_lungseg.progress import Progress
 from napari_lungseg.training.rounds import PaintSettings, Remarks
 from napari_lungseg.volume import FRONTAL, Geometry, Volume, label_colour
 
@@ -575,6 +576,29 @@ def test_a_round_that_is_kept_though_another_was_higher_is_explained(
     process.finish()
     text = trainer.training._message.text()
     assert "Round 2 is kept, Dice 0.894" in text and "round 1 had 0.900 is within its error" in text
+
+
+def test_rounds_that_were_judged_on_other_paint_are_not_called_comparable(
+    trainer: Any, process: FakeProcess, qtbot: Any
+) -> None:
+    begin(trainer, process, qtbot)
+    process.tell_round(1, dice=1.0)
+    process.tell_round(2, dice=0.8, pixels=400)
+    process.finish()
+    text = trainer.training._message.text()
+    assert "Round 2 is kept, Dice 0.800" in text and "cannot be compared" in text and "error" not in text
+
+
+def test_a_step_that_ends_late_does_not_hide_that_it_is_paused(trainer: Any, process: FakeProcess, qtbot: Any) -> None:
+    begin(trainer, process, qtbot)
+    process.progress.emit(Progress(1, 0, "round 1: loss 0.500"))
+    assert "loss 0.500" in trainer.training._message.text()
+    trainer.pause_or_resume()
+    process.progress.emit(Progress(1, 0, "round 1: loss 0.400"))
+    assert "Paused" in trainer.training._message.text()
+    trainer.pause_or_resume()
+    process.progress.emit(Progress(1, 0, "round 1: loss 0.300"))
+    assert "loss 0.300" in trainer.training._message.text()
 
 
 def test_figures_in_words(trainer: Any, process: FakeProcess, qtbot: Any) -> None:

@@ -294,7 +294,7 @@ class PaintedRun(QObject):
             new = step.payload
             self.findings = new.findings if isinstance(new, Remarks) else (*self.findings, new)
             self.told.emit(self.findings)
-        elif step.message and not self.is_stopping:
+        elif step.message and not (self.is_stopping or self.is_paused):
             self.stepped.emit(step)
 
     def _send_strokes(self) -> None:

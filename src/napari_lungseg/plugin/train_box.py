@@ -211,7 +211,8 @@ def describe(figures: Round, seconds: int, names: Mapping[int, str]) -> str:
         which = f"round {figures.best_number}" if figures.best_number else "the start"
         kept = f" · best {figures.best:.3f}; {which} is kept"
     judged = "held-out paint" if figures.held_out else "paint it learned from (too little to hold any out)"
-    return f"{first}\nDice on {judged} {figures.dice:.3f}{kept}\n{_each(figures.dices, names)}".strip()
+    told = f"Dice on {judged} {figures.dice:.3f}{kept} · what nobody painted shows in the preview alone"
+    return f"{first}\n{told}\n{_each(figures.dices, names)}".strip()
 
 
 def _each(dices: Mapping[int, float], names: Mapping[int, str]) -> str:

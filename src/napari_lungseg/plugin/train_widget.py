@@ -368,9 +368,13 @@ def _told_of(rounds: Sequence[Round], best: Round | None) -> str:
         return f"Ended. No round was better than the start on {judged}, so the start is what is kept."
     if best.dice is None:
         return f"Ended. Round {best.number} is kept."
-    told = f"Ended. Round {best.number} is kept, Dice {best.dice:.3f} on {judged}."
+    # Judged again on the paint as it is now, where it is not the last round.
+    now = best.dice if rounds[-1].number == best.number else rounds[-1].best or best.dice
+    told = f"Ended. Round {best.number} is kept, Dice {now:.3f} on {judged}."
     higher = max((each for each in rounds if each.dice is not None), key=lambda each: each.dice or 0.0)
     if (higher.dice or 0.0) - best.dice < _VISIBLE:
         return told
     which = f"round {higher.number}" if higher.number else "the start"
+    if higher.pixels != best.pixels:
+        return f"{told} That {which} had {higher.dice:.3f} was on other paint, with less of it: the two cannot be compared."
     return f"{told} That {which} had {higher.dice:.3f} is within its error, and the newer has seen more paint."

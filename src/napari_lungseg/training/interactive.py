@@ -9,7 +9,6 @@ from __future__ import annotations
 import copy
 import dataclasses
 import itertools
-import sys
 import time
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
@@ -24,6 +23,7 @@ from ..findings import Finding
 from ..models.spec import ModelSpec
 from ..models.weights import save_model
 from ..progress import Progress, drain
+from ..segmentation.devices import memory_mb
 from ..volume import LabelMap, Volume
 from .examples import Examples, spread
 from .learner import Learner
@@ -125,8 +125,18 @@ def _judge(run: _Run, loss: float | None) -> Generator[Progress, Update | None, 
     with run.timed():
         if loss is not None:
             run.number += 1
-        run.keep_if_best()
-        preview = run.preview()
+        better = run.is_best()
+    if better:
+        # One after another, so that somebody who wants to stop waits for none of them.
+        for choose in (run.learner.choose_view, run.learner.choose_smoothing):
+            run.hear((yield run.progress("")))
+            if not run.stopped:
+                with run.timed():
+                    choose()
+        run.keep()
+    run.hear((yield run.progress("")))
+    with run.timed():
+        preview = None if run.stopped else run.preview()
     if preview is not None:
         run.hear((yield run.progress("", preview)))
     run.history.append(run.figures(loss))
@@ -247,17 +257,20 @@ class _Run:
 
     # What comes of it
 
-    def keep_if_best(self) -> None:
-        """Keep the newest weights, which have seen most paint, unless they are clearly worse than the best so far."""
+    def is_best(self) -> bool:
+        """Whether the newest weights, which have seen most paint, are not clearly worse than the best so far."""
         self.learner.settle()
         self.dices = self.learner.dices()
         self.dice = sum(self.dices.values()) / len(self.dices) if self.dices else None
         if self.best is not None and self.dice is not None and self.dice < self.best - self.learner.error_of(self.best):
-            return
+            return False
         known = [dice for dice in (self.best, self.dice) if dice is not None]
         self.best, self.best_number = max(known, default=None), self.number
         self._best_weights = self._weights()
-        self.learner.choose_view()
+        return True
+
+    def keep(self) -> None:
+        """Write the model of the best weights."""
         save_model(self.folder.model, self._spec(), self._best_weights)
 
     def preview(self) -> Preview | None:
@@ -307,12 +320,8 @@ class _Run:
                 "pixels": sum(int((labels != IGNORE).sum()) for labels in self.learner.held.values()),
             },
         }
-        return dataclasses.replace(
-            spec,
-            mirror=self.learner.mirror,
-            smooth_mm=self.learner.smooth_mm,
-            training={**spec.training, **record},
-        )
+        learner, training = self.learner, {**spec.training, **record}
+        return dataclasses.replace(spec, mirror=learner.mirror, smooth_mm=learner.smooth_mm, training=training)
 
     # Going on another day
 
@@ -385,13 +394,3 @@ def _learner(images: Sequence[Painted], start: Start, settings: PaintSettings) -
 
 def _rounded(dice: float | None) -> float | None:
     return None if dice is None else round(dice, 4)
-
-
-def memory_mb() -> float:
-    """Memory that this process has held at most, in MB; 0 where the system does not tell."""
-    try:
-        import resource
-    except ImportError:  # Windows
-        return 0.0
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return round(peak / (2**20 if sys.platform == "darwin" else 2**10), 1)

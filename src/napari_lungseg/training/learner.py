@@ -82,7 +82,7 @@ class Learner:
         self.mirror = start.spec.mirror
         """Whether the model takes the mean with the mirrored image (`choose_view`)."""
         self.smooth_mm = start.spec.smooth_mm
-        """How far chances are averaged over the slices of a stack (`choose_view`)."""
+        """How far chances are averaged over the slices of a stack (`choose_smoothing`)."""
         self._smoothing_chosen_for = 0  # painted slices: it is slow, and done again when there are others
         self._known: dict[Place, torch.Tensor] = {}
         self._queue: list[Place] = []
@@ -266,27 +266,32 @@ class Learner:
         return sum(found.values()) / len(found) if found else None
 
     def choose_view(self) -> None:
-        """Take the mean with the mirrored image where the paint agrees better with that, held out or not; and of new classes
-        the mean across slices, unless the paint agrees clearly worse with it.
+        """Take the mean with the mirrored image where the paint agrees better with that, held out or not.
 
         What may lie on either side gains by it; what lies on one, such as the heart, loses. Only a network that was shown
         mirrored images can tell.
         """
-        if not self.examples.labels:
+        if self.start.augmentation.mirror <= 0 or not self.examples.labels:
             return
-        judged = {place: self.examples.labels[place] for place in spread(sorted(self.examples.labels))[:_JUDGED]}
-        if self.start.augmentation.mirror > 0:
-            agreement = [sum(self._dices(self.mean, judged, mirror).values()) for mirror in (False, True)]
-            self.mirror = agreement[1] > agreement[0]
-        if self.new and len(self.examples.labels) != self._smoothing_chosen_for:
-            self.smooth_mm = self._chosen_smoothing(dict(list(judged.items())[:_SMOOTHED]))
-            self._smoothing_chosen_for = len(self.examples.labels)
+        judged = self._some_paint(_JUDGED)
+        agreement = [sum(self._dices(self.mean, judged, mirror).values()) for mirror in (False, True)]
+        self.mirror = agreement[1] > agreement[0]
 
-    def _chosen_smoothing(self, judged: dict[Place, torch.Tensor]) -> float:
-        """Average across slices, unless paint speaks against it: thin things are lost by that.
+    def _some_paint(self, slices: int) -> dict[Place, torch.Tensor]:
+        return {place: self.examples.labels[place] for place in spread(sorted(self.examples.labels))[:slices]}
+
+    def choose_smoothing(self) -> None:
+        """Average new classes across slices, unless paint speaks against it: thin things are lost by that.
 
         Painted slices are where the network learned what to say, so that averaging looks a little worse there than it is.
         """
+        painted = len(self.examples.labels)
+        if not self.new or painted in (0, self._smoothing_chosen_for):
+            return
+        self._smoothing_chosen_for = painted
+        self.smooth_mm = self._chosen_smoothing(self._some_paint(_SMOOTHED))
+
+    def _chosen_smoothing(self, judged: dict[Place, torch.Tensor]) -> float:
         if all(self.examples.painted[number].volume.is_frames for number, _ in judged):
             return 0.0
         alone, averaged = (
@@ -304,9 +309,11 @@ class Learner:
         places = [(number, beside) for beside in shares]
         parts = [places[i : i + self.settings.batch_size] for i in range(0, len(places), self.settings.batch_size)]
         chances = torch.cat([self.chances(part, mirror=self.mirror) for part in parts]).cpu()
+        outside = functional.one_hot(torch.tensor(0), chances.shape[1])[:, None, None]  # what a slice was not shown of
         mean = torch.zeros_like(chances[0])
         for beside, share, found in zip(places, shares.values(), chances, strict=True):
-            mean += share * sampled(found, self.examples.slice(beside), self.examples.slice(place), self.examples)
+            of, at = self.examples.slice(beside), self.examples.slice(place)
+            mean += share * (sampled(found - outside, of, at, self.examples) + outside)
         return mean
 
     def dices(self, network: nn.Module | None = None) -> dict[int, float]:
