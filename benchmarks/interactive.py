@@ -38,7 +38,7 @@ from napari_lungseg.training.painted import BACKGROUND, Painted, Strokes
 from napari_lungseg.training.rounds import PaintSettings, Round, Update
 
 LUNGS = {1: "right lung", 2: "left lung"}
-RAW = SegmentSettings(postprocess=False)
+RAW = SegmentSettings(postprocess=False, look_again=False)
 LEAFED = 16
 SCRATCH = "paint"
 Place = tuple[int, int]
