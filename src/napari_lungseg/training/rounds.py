@@ -41,7 +41,7 @@ class PaintSettings:
     )
     prior: float = setting(
         0.5,
-        "How strongly unpainted pixels count as background until a new class is found there.",
+        "How strongly unpainted pixels count as background until a new class is found there; grows as more is painted.",
         min=0,
         max=10,
         advanced=True,
