@@ -22,7 +22,7 @@ from napari_lungseg.training import examples, interactive
 from napari_lungseg.training.examples import Examples, spread
 from napari_lungseg.training.interactive import iter_learn, train_painted
 from napari_lungseg.training.kept import KeptModel
-from napari_lungseg.training.learner import Learner, suited_rate
+from napari_lungseg.training.learner import Learner, entropy, suited_rate
 from napari_lungseg.training.paint_loss import ScribbleCrossEntropy
 from napari_lungseg.training.painted import BACKGROUND, Painted, Strokes
 from napari_lungseg.training.rounds import PaintSettings, Preview, Ranking, Remarks, Round, Update
@@ -332,6 +332,12 @@ def test_unpainted_pixels_lean_to_the_background_of_new_classes_only(tmp_path: P
         new.learned = {(0, z): torch.full((4, 4), int(z < count), dtype=torch.uint8) for z in range(count + 1)}
         leans.append(float(new._held_on(scores, None, unknown)))
     assert np.array(leans) / leans[0] == pytest.approx([1, 1, 4, 10])
+
+
+def test_where_the_network_gives_no_numbers_it_knows_nothing() -> None:
+    chances = torch.full((3, 2, 2), 1 / 3)
+    chances[:, 0, 0], chances[:, 1, 1] = float("nan"), torch.tensor([1.0, 0.0, 0.0])
+    assert entropy(chances).flatten().tolist() == pytest.approx([1, 1, 1, 0])
 
 
 # Held-out paint

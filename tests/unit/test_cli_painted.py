@@ -135,10 +135,21 @@ def test_machines_are_told_the_same(lungseg, scan, tmp_path: Path) -> None:
     assert told["model"].endswith("m.safetensors") and told["start"] == str(scan.start)
 
 
-def test_a_start_that_is_not_bettered_is_kept_and_told(lungseg, scan, tmp_path: Path) -> None:
+def test_a_start_that_is_not_bettered_is_kept_and_told(
+    lungseg, scan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     good, worse = tmp_path / "good.safetensors", tmp_path / "worse.safetensors"
     assert train(lungseg, scan, good, *NAMED, "--seconds", 12).code == 0
-    outcome = train(lungseg, scan, worse, *NAMED, "--start-from", good, "--learning-rate", 1)
+    step = interactive.Learner.step
+
+    def spoil(learner: Any) -> float:
+        loss = step(learner)
+        for weights in learner.average.network.parameters():
+            weights.data.normal_(std=1)
+        return loss
+
+    monkeypatch.setattr(interactive.Learner, "step", spoil)
+    outcome = train(lungseg, scan, worse, *NAMED, "--start-from", good)
     assert outcome.code == 0, outcome.err
     assert "It did not get better: the model written is the start's." in outcome.out
     assert "round 0 of" in outcome.out

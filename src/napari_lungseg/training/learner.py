@@ -363,9 +363,9 @@ class Learner:
 
 
 def entropy(chances: torch.Tensor) -> torch.Tensor:
-    """(classes, rows, columns) chances → (rows, columns) 0…1, their entropy as a share of the largest."""
-    shares: torch.Tensor = torch.special.entr(chances).sum(0) / np.log(len(chances))
-    return shares
+    """(classes, rows, columns) chances → (rows, columns) 0…1, their entropy as a share of the largest; 1 where they are NaN."""
+    shares = torch.special.entr(chances).sum(0) / np.log(len(chances))
+    return torch.nan_to_num(shares, nan=1.0)
 
 
 def _main(scores: Any) -> torch.Tensor:
