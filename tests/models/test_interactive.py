@@ -256,7 +256,7 @@ def test_known_classes_are_not_averaged_and_frames_never(tmp_path: Path) -> None
 
 
 def test_strokes_are_learned_on_the_slices_beside_them_but_do_not_judge(tmp_path: Path) -> None:
-    item = painted((2,))
+    item = painted((2,), names={1: "bone", 2: "fat"})
     where = dataclasses.replace(item.volume.geometry, spacing=(3.0, 4.75, 4.25))
     volume, labels = (dataclasses.replace(each, geometry=where) for each in (item.volume, item.labels))
     one = learner(Painted(volume, labels), str(save_tiny(tmp_path)), dataclasses.replace(QUICK, hold_out=0.3))
@@ -265,6 +265,8 @@ def test_strokes_are_learned_on_the_slices_beside_them_but_do_not_judge(tmp_path
     assert all((one.held[place] != IGNORE).any() for place in one.held) and set(one.held) <= {(0, 2)}
     overlap = [(one.held[place] != IGNORE) & (one.taught[place] != IGNORE) for place in one.held]
     assert overlap and not any(bool(part.any()) for part in overlap)
+    known = Painted(volume, dataclasses.replace(labels, names=scan()[1].names))
+    assert set(learner(known, str(save_tiny(tmp_path))).taught) == {(0, 2)}, "nothing is lent of what the start knows"
 
 
 def test_the_step_size_suits_the_start(tmp_path: Path) -> None:

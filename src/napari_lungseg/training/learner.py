@@ -94,7 +94,8 @@ class Learner:
     def divide(self) -> None:
         """Look again at which paint is learned from and which is held out."""
         self.learned, self.held, self.squares = self.examples.divided()
-        beside = lent(self.learned, self.examples)
+        # What the start knows, strokes correct by a pixel or two along its outline: too fine to be lent.
+        beside = lent(self.learned, self.examples) if self.new else {}
         self.taught = self.learned | {place: self._not_held(place, labels) for place, labels in beside.items()}
         self._queue = [place for place in self._queue if place in self.taught]
 
