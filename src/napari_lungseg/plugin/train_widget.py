@@ -376,5 +376,5 @@ def _told_of(rounds: Sequence[Round], best: Round | None) -> str:
         return told
     which = f"round {higher.number}" if higher.number else "the start"
     if higher.pixels != best.pixels:
-        return f"{told} That {which} had {higher.dice:.3f} was on other paint, with less of it: the two cannot be compared."
+        return f"{told} That {which} had {higher.dice:.3f} was on other paint: the two cannot be compared."
     return f"{told} That {which} had {higher.dice:.3f} is within its error, and the newer has seen more paint."

@@ -296,7 +296,7 @@ class Learner:
         if all(self.examples.painted[number].volume.is_frames for number, _ in judged):
             return 0.0
         alone, averaged = (
-            self._agreement(judged, {place: self.averaged(place, width) for place in judged})
+            self._agreement(judged, {place: self.averaged(place, width).argmax(0) for place in judged})
             for width in (0.0, _SMOOTH_MM)
         )
         lost = [alone[label] - averaged[label] for label in alone]
@@ -328,14 +328,14 @@ class Learner:
         found: dict[Place, torch.Tensor] = {}
         for first in range(0, len(places), self.settings.batch_size):
             part = places[first : first + self.settings.batch_size]
-            found |= dict(zip(part, self.chances(part, network, mirror).cpu(), strict=True))
+            found |= dict(zip(part, self.chances(part, network, mirror).argmax(1).to(torch.uint8).cpu(), strict=True))
         return self._agreement(judged, found)
 
     def _agreement(self, judged: dict[Place, torch.Tensor], found: dict[Place, torch.Tensor]) -> dict[int, float]:
-        """Label → Dice between paint and what these chances say where it lies."""
+        """Label → Dice between paint and these (rows, columns) labels where it lies."""
         counts = torch.zeros(len(self.order), 3)
         for place, true in judged.items():
-            said = found[place].argmax(0)
+            said = found[place]
             for label in range(len(self.order)):
                 one, other = (said == label) & (true != IGNORE), true == label
                 counts[label] += torch.stack([(one & other).sum(), one.sum(), other.sum()])
