@@ -773,6 +773,37 @@ def test_work_finds_an_image_that_is_open(trainer: Any, qtbot: Any, model_viewer
     assert trainer.paint.pairs[0].image is image and len(model_viewer.layers) == 2
 
 
+def test_work_that_is_opened_ends_what_an_old_training_told(
+    trainer: Any, process: FakeProcess, qtbot: Any, tmp_path: Path
+) -> None:
+    begin(trainer, process, qtbot)
+    process.tell_round(1)
+    process.finish()
+    trainer.save_work(tmp_path / "work")
+    qtbot.waitUntil((tmp_path / "work" / "work.json").is_file, timeout=20_000)
+    assert "Ended" in trainer.training._message.text() and trainer.training._figures.text()
+    trainer.open_work(tmp_path / "work")
+    qtbot.waitUntil(lambda: "saved work is open" in trainer.training._message.text(), timeout=20_000)
+    assert not trainer.training._figures.text()
+
+
+@pytest.mark.parametrize(("answer", "saved_in"), [("again", "work"), ("elsewhere", "other"), ("cancel", None)])
+def test_work_is_saved_where_it_was_before(
+    trainer: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, answer: str, saved_in: str | None
+) -> None:
+    (tmp_path / "work").mkdir()
+    saved: list[Path] = []
+    trainer.keeping.save_wanted.disconnect()
+    trainer.keeping.save_wanted.connect(saved.append)
+    answers = {"again": tmp_path / "work", "elsewhere": None, "cancel": "cancel"}
+    monkeypatch.setattr(keep_box, "ask_where_to_save", lambda parent, last: answers[answer])
+    chosen = iter(["work", "other"])
+    monkeypatch.setattr(keep_box.QFileDialog, "getSaveFileName", lambda *_: (str(tmp_path / next(chosen)), ""))
+    trainer.keeping.save_button.click()  # nothing was saved before: asked for a name
+    trainer.keeping.save_button.click()
+    assert saved == [tmp_path / "work", *([tmp_path / saved_in] if saved_in else [])]
+
+
 def test_what_a_session_left_is_offered_with_its_image(
     make_trainer: Callable[[], Any], model_viewer: Any, qtbot: Any, process: FakeProcess
 ) -> None:

@@ -77,6 +77,15 @@ def test_the_letters_say_when_a_3d_view_is_mirrored(model_viewer: Any) -> None:
     assert letters.texts["left"] == "L" and letters.texts["up"] == "H"
 
 
+def test_the_window_of_a_scan_can_be_widened(model_viewer: Any) -> None:
+    """Napari's slider would end at the lung window, and a heart could not be seen."""
+    ct = add_item(model_viewer, make_volume())
+    assert tuple(ct.contrast_limits) == WINDOWS_HU["lung"] and tuple(ct.contrast_limits_range) == (-1500.0, 3100.0)
+    grey = np.linspace(0, 1000, 72, dtype=np.float32).reshape(1, 8, 9)
+    xray = add_item(model_viewer, Volume(grey, Geometry((1, 8, 9)), "xray", "a.u.", window=(-50.0, 200.0)))
+    assert tuple(xray.contrast_limits) == (-50.0, 200.0) and tuple(xray.contrast_limits_range) == (-50.0, 1000.0)
+
+
 def test_window_presets_are_for_hounsfield_units(model_viewer: Any) -> None:
     ct = add_item(model_viewer, make_volume())
     for name, window in WINDOWS_HU.items():

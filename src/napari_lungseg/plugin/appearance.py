@@ -11,6 +11,8 @@ from ..volume import LUNG_NAMES, PALETTE, Volume, label_colour, plain_name
 
 # Centre -600, width 1500: the usual lung window.
 LUNG_WINDOW_HU = (-1350.0, 150.0)
+# How far the slider of a CT's window reaches: from below air to dense bone.
+RANGE_HU = (-1500.0, 3100.0)
 DISPLAY_PERCENTILES = (0.5, 99.5)
 _CALLED = 3
 
@@ -45,6 +47,18 @@ def contrast_limits(volume: Volume) -> tuple[float, float]:
     finite = middle[np.isfinite(middle)]
     low, high = np.percentile(finite, DISPLAY_PERCENTILES).tolist() if finite.size else (0.0, 1.0)
     return (low, high) if high > low else (low, low + 1.0)
+
+
+def contrast_range(volume: Volume) -> tuple[float, float]:
+    """Between which values a window can be chosen: all of HU that scans have, else of one slice; no less than is shown."""
+    low, high = contrast_limits(volume)
+    if volume.unit == "HU":
+        lowest, highest = RANGE_HU
+    else:
+        middle = np.asarray(volume.array[volume.geometry.shape[0] // 2])
+        finite = middle[np.isfinite(middle)]
+        lowest, highest = (float(finite.min()), float(finite.max())) if finite.size else (low, high)
+    return min(low, lowest), max(high, highest)
 
 
 def label_colormap(colours: Mapping[int, str], dtype: np.dtype[Any]) -> Any:

@@ -40,6 +40,8 @@ class KeepBox(QGroupBox):
         self.model: Path | None = None
         self.best: Round | None = None
         self.is_training = False
+        self.folder: Path | None = None
+        """Where the work was last saved, or opened from."""
         layout = QGridLayout(self)
         self.use_button = _button("Use this model", "Choose it in Segment lungs", self.use)
         self.save_model_button = _button(
@@ -109,20 +111,38 @@ class KeepBox(QGroupBox):
         )
 
     def _ask_to_save_work(self) -> None:
-        name, _ = QFileDialog.getSaveFileName(self, "Folder to save the work in", "painted-work")
-        if name:
-            self.save_wanted.emit(Path(name))
+        folder: Path | Literal["cancel"] | None = None
+        if self.folder is not None and self.folder.is_dir():
+            # A dialog for file names would enter a folder that is there, and never return it.
+            folder = ask_where_to_save(self, self.folder)
+        if folder is None:
+            name, _ = QFileDialog.getSaveFileName(self, "Folder to save the work in", "painted-work")
+            folder = Path(name) if name else None
+        if isinstance(folder, Path):
+            self.folder = folder
+            self.save_wanted.emit(folder)
 
     def _ask_to_open_work(self) -> None:
         name = QFileDialog.getExistingDirectory(self, "Folder of saved work")
         if name:
-            self.open_wanted.emit(Path(name))
+            self.folder = Path(name)
+            self.open_wanted.emit(self.folder)
 
 
 def agreed(parent: QWidget, question: str) -> bool:
     """Ask a question that is answered by Yes or No."""
     yes, no = QMessageBox.StandardButton.Yes, QMessageBox.StandardButton.No
     return bool(QMessageBox.question(parent, "Train on painted labels", question, yes | no, no) == yes)
+
+
+def ask_where_to_save(parent: QWidget, last: Path) -> Path | Literal["cancel"] | None:
+    """Ask whether to save where it was saved last; None for elsewhere."""
+    box = QMessageBox(QMessageBox.Icon.Question, "Save work", f"Save into {last.name} again?", parent=parent)
+    again = box.addButton(f"Save into {last.name}", QMessageBox.ButtonRole.AcceptRole)
+    elsewhere = box.addButton("Another folder …", QMessageBox.ButtonRole.ActionRole)
+    box.addButton(QMessageBox.StandardButton.Cancel)
+    box.exec()
+    return last if box.clickedButton() is again else None if box.clickedButton() is elsewhere else "cancel"
 
 
 def ask_for_image(parent: QWidget, question: str) -> Path | Literal["leave out", "cancel"]:

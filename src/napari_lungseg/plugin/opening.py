@@ -30,6 +30,7 @@ from ..io.series_entry import SeriesEntry
 from ..progress import Progress
 from ..volume import LabelMap, Modality, Volume
 from .actions import convert_layer
+from .appearance import contrast_range
 from .jobs import Job, report
 from .layers import KEY, LayerTuple, labels_to_layer, layer_to_volume, volume_to_layer
 from .overlay import check_overlay
@@ -53,9 +54,17 @@ def to_layer(item: Item) -> LayerTuple:
     return labels_to_layer(item) if isinstance(item, LabelMap) else volume_to_layer(item)
 
 
+def make_layer(item: Item) -> Layer:
+    """The layer of a volume or a label map; its window can be widened from the start (napari would end at what is shown)."""
+    layer = Layer.create(*to_layer(item))
+    if isinstance(item, Volume) and item.unit != "rgb":
+        layer.contrast_limits_range = contrast_range(item)
+    return layer
+
+
 def add_item(viewer: Any, item: Item, layer: Layer | None = None) -> Layer:
     """Add a volume or a label map as a layer (made already, or now); a lazy volume is then filled in the background."""
-    layer = layer or Layer.create(*to_layer(item))
+    layer = layer or make_layer(item)
     viewer.add_layer(layer)
     check_overlay(viewer, layer)
     if isinstance(item, Volume) and item.is_lazy:
@@ -122,7 +131,7 @@ def layer_steps(
             errors: list[LungSegError] = stop.value
             return errors
         for item in step.payload:
-            yield dataclasses.replace(step, payload=[(item, Layer.create(*to_layer(item)))])
+            yield dataclasses.replace(step, payload=[(item, make_layer(item))])
 
 
 def read_steps(

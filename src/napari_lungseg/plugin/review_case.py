@@ -8,13 +8,14 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from napari.layers import Image, Labels, Layer
+from napari.layers import Image, Labels
 
 from ..cohort.folder import CohortFolder
 from ..cohort.review import OpenedCase, iter_keep_corrected, iter_open_case
 from ..progress import Progress
 from ..volume import LabelMap
-from .layers import labels_to_layer, layer_to_labels, volume_to_layer
+from .layers import labels_to_layer, layer_to_labels
+from .opening import make_layer
 from .places import go_to_slice
 from .window import letters_of
 
@@ -82,9 +83,9 @@ def case_steps(folder: CohortFolder, row: dict[str, Any]) -> Generator[Progress,
     """Read a case and make its layers, which takes napari longer than showing them."""
     opened = yield from iter_open_case(folder, row)
     saved = opened.corrected or opened.original
-    image = Layer.create(*volume_to_layer(dataclasses.replace(opened.volume, name=opened.case)))
+    image = make_layer(dataclasses.replace(opened.volume, name=opened.case))
     shown = dataclasses.replace(opened.draft or saved, name=f"{opened.case} labels")
-    layer = Layer.create(*labels_to_layer(shown))
+    layer = make_layer(shown)
     # Copies: painting changes the layer's own voxels.
     return ShownCase(opened, image, layer, _as_shown(opened.original), _as_shown(saved))
 

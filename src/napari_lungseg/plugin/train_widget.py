@@ -216,6 +216,11 @@ class TrainWidget(DockedWidget):
             self.keeping.show_model(work.model, None)
         elif work.start:
             self.training.start.choose(work.start)
+        if not self.run.is_running:
+            # What stood there was of another training.
+            self.training.begin()
+            self.training.curves.clear()
+            self.training.say("The saved work is open. Paint on, and press Train.")
 
     def _ask_for_image(self, question: str) -> Path | Literal["leave out", "cancel"]:
         return ask_for_image(self, question)
