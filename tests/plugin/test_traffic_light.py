@@ -62,6 +62,17 @@ def test_a_result_has_a_light_until_another_image_is_chosen(
     assert widget.light.isHidden()
 
 
+def test_the_reason_of_the_light_is_not_told_twice(
+    make_widget: Callable[[], Any], model_viewer: Any, network: FakeNetwork, qtbot: Any
+) -> None:
+    add_item(model_viewer, make_volume())
+    small = Finding(DOUBT.code, "The left lung is small.")  # as the stand-in says
+    network.record = {"confidence": judge([SURE], [small]).as_record()}
+    widget = make_widget()
+    run(widget, qtbot)
+    assert widget.light.confidence.reason == small.message and widget._findings.count() == 0
+
+
 def test_without_a_confidence_there_is_no_light(
     make_widget: Callable[[], Any], model_viewer: Any, network: FakeNetwork, qtbot: Any
 ) -> None:

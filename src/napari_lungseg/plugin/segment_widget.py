@@ -186,8 +186,12 @@ class SegmentWidget(DockedWidget):
         seconds = perf_counter() - self._started
         device = labels.record.get("device", "")
         self._time.setText(f"Took {seconds:.1f} s" + (f" on {device}" if device else ""))
-        self._show_findings((*request.facts.stored.get("findings", ()), *labels.findings))
-        self.light.tell(confidence_of(labels))
+        confidence = confidence_of(labels)
+        # The light gives its reason itself.
+        told = "" if confidence is None else confidence.reason
+        findings = (*request.facts.stored.get("findings", ()), *labels.findings)
+        self._show_findings(tuple(finding for finding in findings if finding.message != told))
+        self.light.tell(confidence)
         if labels.findings:
             show_warning("\n".join(finding.message for finding in labels.findings))
 
