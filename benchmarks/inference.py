@@ -7,7 +7,7 @@ SCAN is a CT (a folder of DICOM, a NIfTI …); without one a phantom of 512 × 5
 ``--slices`` from its middle) is segmented by the bundled ``ct-lungs`` in each precision that the machine has, and by
 lungmask's ``LMInferer(volume_postprocessing=False)`` with R231's architecture and random weights, plus lungmask's own
 post-processing of *our* labels on its 256 × 256 grid (random weights would give it absurd ones). lungmask needs about a
-second a slice on two cores. Ours looks at 12 slices four more times, however many there are, to say how sure the result
+second a slice on two cores. Ours looks at 6 slices four more times, however many there are, to say how sure the result
 is: a block of few slices pays more for that, a slice, than a scan. "Not network" is all the time outside the network's
 forward pass. Peak memory is that of a fresh process which segments 300 × 512 × 512 voxels.
 """

@@ -3,7 +3,7 @@
     python benchmarks/measuring.py [--slices 300] [--size 512] [--float] [--erode 0] [--rounds 5] [--only NAME …]
 
 Each by itself, and the three that a user waits for one after the other ("all together"): ``confidence`` (what a
-segmentation takes longer for saying how sure it is: other views of 12 slices through the network, its soft-max summed up,
+segmentation takes longer for saying how sure it is: other views of 6 slices through the network, its soft-max summed up,
 the sanity checks, the light), ``compare`` (every metric, slice by slice, the disagreement) and ``report`` (measurements,
 profile, histogram, pictures, the page). A first round, in which libraries are imported, does not count.
 

@@ -297,7 +297,7 @@ def train(arguments: argparse.Namespace) -> None:
     torch.manual_seed(arguments.seed)
     rng = torch.Generator().manual_seed(arguments.seed)
     template = CT if arguments.modality == "ct" else XRAY
-    template = replace(template, preprocessing=replace(template.preprocessing, size=(arguments.size, arguments.size)))
+    template = replace(template, preprocessing=replace(template.preprocessing, size=tuple(arguments.size * 2)[:2]))
     spec = replace(template, options={"encoder": arguments.encoder, "decoder_channels": arguments.decoder})
     samples, val = (ct_samples if arguments.modality == "ct" else xray_samples)(arguments, spec.preprocessing)
     network = ARCHITECTURES.resolve(spec.architecture)(in_channels=1, classes=3, **spec.options)
@@ -360,7 +360,7 @@ def main() -> None:
     parser.add_argument("-o", "--output", type=Path, required=True)
     parser.add_argument("--encoder", default="resnet18")
     parser.add_argument("--decoder", type=int, nargs="+", default=[128, 64, 32, 16, 16])
-    parser.add_argument("--size", type=int, default=256)
+    parser.add_argument("--size", type=int, nargs="+", default=[256], help="rows and columns; one number for both")
     parser.add_argument("--steps", type=int, default=1500)
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--lr", type=float, default=2e-3)

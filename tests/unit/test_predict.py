@@ -267,9 +267,9 @@ def test_uncertainty_is_high_where_the_network_is_torn(
     assert np.corrcoef(entropy.ravel(), dark.ravel())[0, 1] > 0.85
 
 
-def test_a_stack_is_looked_at_again_in_a_dozen_slices_and_frames_one_by_one() -> None:
-    assert looked_at(100, each=False).sum() == 12 and looked_at(5, each=False).all() and looked_at(100, each=True).all()
-    assert np.diff(np.flatnonzero(looked_at(100, each=False))).max() <= 9
+def test_a_stack_is_looked_at_again_in_a_few_slices_and_frames_one_by_one() -> None:
+    assert looked_at(100, each=False).sum() == 6 and looked_at(5, each=False).all() and looked_at(100, each=True).all()
+    assert np.diff(np.flatnonzero(looked_at(100, each=False))).max() <= 17
 
 
 def test_views_agree_on_what_does_not_depend_on_them() -> None:

@@ -21,7 +21,7 @@ _GAMMA = {"darker": 1.5, "lighter": 0.67}
 # Turned by eight degrees and shrunk by as much as keeps every corner in the picture.
 _TURN, _SHRINK = np.deg2rad(8.0), 1.14
 # Slices of a stack that are looked at again, evenly spread; each costs a pass through the network per view.
-_LOOKED_AT = 12
+_LOOKED_AT = 6
 
 
 @dataclass(frozen=True)

@@ -54,7 +54,9 @@ class SegmentSettings:
     mirror: bool = setting(False, "Average with the mirrored image: twice the time, a little more accurate.")
     postprocess: bool = setting(True, "Keep one connected piece per lung, fill holes and tell the sides apart.")
     look_again: bool = setting(
-        True, "Look at up to 12 slices four more times, a little changed, to say how sure the result is.", advanced=True
+        True,
+        "Look at up to 6 slices of a stack four more times, a little changed, to say how sure the result is.",
+        advanced=True,
     )
 
     def __post_init__(self) -> None:
