@@ -22,11 +22,12 @@ from napari_lungseg.training import examples, interactive
 from napari_lungseg.training.examples import Examples, spread
 from napari_lungseg.training.interactive import iter_learn, train_painted
 from napari_lungseg.training.kept import KeptModel
-from napari_lungseg.training.learner import Learner, entropy, suited_rate
+from napari_lungseg.training.learner import Learner, entropy
 from napari_lungseg.training.paint_loss import ScribbleCrossEntropy
 from napari_lungseg.training.painted import BACKGROUND, Painted, Strokes
 from napari_lungseg.training.rounds import PaintSettings, Preview, Ranking, Remarks, Round, Update
 from napari_lungseg.training.start import make_fabric
+from napari_lungseg.training.step_sizes import parameter_groups, suited_rate
 from napari_lungseg.training.transfer import start_from
 from napari_lungseg.training.unknown import IGNORE
 
@@ -334,12 +335,46 @@ def test_unpainted_pixels_lean_to_the_background_of_new_classes_only(tmp_path: P
         new.learned = {(0, z): torch.full((4, 4), int(z < count), dtype=torch.uint8) for z in range(count + 1)}
         leans.append(float(new._held_on(scores, None, unknown)))
     assert np.array(leans) / leans[0] == pytest.approx([1, 1, 4, 10])
+    new.start = dataclasses.replace(new.start, scratch=True)
+    assert float(new._held_on(scores, None, unknown)) == pytest.approx(leans[0])  # lungs were lost by more
+
+
+def test_the_layer_of_new_classes_takes_larger_steps() -> None:
+    """Classes that start from nothing were not found at all in the first preview."""
+    volume, truth = scan()
+    known = start_from("ct-lungs", volume, truth.names, {})
+    assert [group["faster"] for group in parameter_groups(known, new=False)] == [1.0]
+    heart = start_from("ct-lungs", volume, {1: "heart"}, {})
+    rest, head = parameter_groups(heart, new=True)
+    assert (rest["faster"], head["faster"]) == (1.0, 4.0)
+    assert {len(weights) for weights in head["params"]} == {2}  # rows: background and heart
+    assert sum(len(group["params"]) for group in (rest, head)) == len(list(heart.network.parameters()))
+    scratch = start_from("paint", volume, {1: "heart"}, {})
+    assert [group["faster"] for group in parameter_groups(scratch, new=True)] == [1.0]
+    one = learner(painted(names={1: "heart", 2: "aorta"}), "ct-lungs")
+    one._prepare_step()
+    usual, faster = (group["lr"] for group in one.optimiser.param_groups)
+    assert faster == pytest.approx(4 * usual)
 
 
 def test_where_the_network_gives_no_numbers_it_knows_nothing() -> None:
     chances = torch.full((3, 2, 2), 1 / 3)
     chances[:, 0, 0], chances[:, 1, 1] = float("nan"), torch.tensor([1.0, 0.0, 0.0])
     assert entropy(chances).flatten().tolist() == pytest.approx([1, 1, 1, 0])
+
+
+def test_doubt_about_classes_that_nobody_paints_does_not_count(tmp_path: Path) -> None:
+    """Ends of the stack, where bowel may be lung, were offered to somebody who paints a heart."""
+    item = painted()
+    one = learner(item, str(save_tiny(tmp_path)))
+    assert one.painted == [1, 2]
+    lungs_or_not = torch.tensor([0.5, 0.5, 0.0])[:, None, None]
+    assert float(one.doubt(lungs_or_not)) == pytest.approx(np.log(2) / np.log(3))
+    one.painted = [2]
+    assert float(one.doubt(lungs_or_not)) == 0
+    assert float(one.doubt(torch.tensor([0.25, 0.25, 0.5])[:, None, None])) == pytest.approx(1)
+    one.painted = []
+    assert float(one.doubt(lungs_or_not)) > 0.5
 
 
 # Held-out paint
@@ -429,7 +464,7 @@ def test_a_new_class_is_taken_up_without_losing_the_others(tmp_path: Path) -> No
     kept = KeptModel([painted((2,))], model, QUICK)
     shown, found = kept.preview((0, 4)), segment(scan()[0], model, device="cpu", settings=PLAIN).reoriented()[0]
     assert shown.number == spec.training["rounds"]
-    assert (shown.labels == found.array[4]).mean() > 0.99
+    assert (shown.labels == found.array[4]).mean() > 0.98
     assert list((tmp_path / "run").glob("classes-before*")) == []
 
 

@@ -16,7 +16,7 @@ from .jobs import Job
 # Drawing takes some 30 ms of the window's time.
 REDRAW_MS = 1000
 _LOSS, _DICE = "#E69F00", "#56B4E9"
-_HEIGHT = 150
+_HEIGHT = 130
 
 
 class Curves(QWidget):

@@ -150,6 +150,7 @@ class TrainBox(QGroupBox):
         rows.addRow("Kind", self.kind)
         rows.addRow("Start from", self.start)
         more = QCollapsible("More settings")
+        more.setContentsMargins(0, -8, 0, -8)  # its own are as high as a row
         more.addWidget(self.form.advanced.native)
         self.form.plain.native.layout().setContentsMargins(0, 0, 0, 0)
         self._message, self._figures, self._findings = QLabel(""), QLabel(""), QLabel("")

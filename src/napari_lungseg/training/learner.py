@@ -22,6 +22,7 @@ from .neighbours import lent, sampled
 from .paint_loss import ScribbleCrossEntropy, contested, mean_where
 from .painted import Strokes
 from .rounds import PaintSettings, Preview
+from .step_sizes import parameter_groups, suited_rate
 from .transfer import Start
 
 if TYPE_CHECKING:
@@ -36,8 +37,6 @@ _SLOWER = 40
 _MORE = 4
 # Unpainted pixels count as background the more surely, the more slices show a new class, up to so many times.
 _SHOWN = 10.0
-# Largest step size by what the network knows already: all of the classes, none or some of them, nothing at all.
-_RATES = (1e-4, 5e-4, 2e-3)
 # Slices that keep what was known from being forgotten; of each, what the start said is held in memory.
 _ELSEWHERE = 64
 # So many painted slices make what was learned count as much as what was known.
@@ -67,7 +66,8 @@ class Learner:
     def __init__(self, fabric: Fabric, start: Start, examples: Examples, settings: PaintSettings) -> None:
         self.fabric, self.start, self.examples, self.settings = fabric, start, examples, settings
         self.rate = settings.learning_rate or suited_rate(start)
-        optimiser = torch.optim.AdamW(start.network.parameters(), lr=self.rate, weight_decay=1e-3)
+        self.new = [label for label in start.spec.names if label not in start.shared]
+        optimiser = torch.optim.AdamW(parameter_groups(start, new=bool(self.new)), lr=self.rate, weight_decay=1e-3)
         network = start.network.to(memory_format=torch.channels_last)
         self.network: Any
         self.network, self.optimiser = fabric.setup(network, optimiser)
@@ -75,7 +75,6 @@ class Learner:
         self._origin = copy.deepcopy(self.average.network)
         self.mean = copy.deepcopy(self.average.network)
         self.criterion = DeepSupervision(ScribbleCrossEntropy())
-        self.new = [label for label in start.spec.names if label not in start.shared]
         self.generator = seeded(settings.seed, device=fabric.device)
         self.order = mirror_order(start.spec.names)
         self.steps = 0
@@ -98,6 +97,9 @@ class Learner:
         beside = lent(self.learned, self.examples) if self.new else {}
         self.taught = self.learned | {place: self._not_held(place, labels) for place, labels in beside.items()}
         self._queue = [place for place in self._queue if place in self.taught]
+        seen = {int(label) for labels in self.examples.labels.values() for label in np.unique(labels.numpy())}
+        self.painted = sorted(seen - {0, IGNORE})
+        """Classes that are painted, held out or not."""
 
     def _not_held(self, place: Place, labels: torch.Tensor) -> torch.Tensor:
         held = self.held.get(place)
@@ -152,7 +154,8 @@ class Learner:
                     module.eval()
         for group in self.optimiser.param_groups:
             slower = _SLOWER * (1 + len(self.learned) / _MORE)
-            group["lr"] = self.rate * min(1.0, (self.steps + 1) / _WARM_STEPS) / (1 + self.steps / slower) ** 0.5
+            warm, late = min(1.0, (self.steps + 1) / _WARM_STEPS), (1 + self.steps / slower) ** 0.5
+            group["lr"] = self.rate * group["faster"] * warm / late
 
     def _next_places(self) -> list[Place]:
         """Painted slices in turn, shuffled; and others, so that what is known of them is not forgotten."""
@@ -207,8 +210,11 @@ class Learner:
     def _lean(self) -> float:
         """How strongly unpainted pixels count as background: more, the better what is new has been shown.
 
-        As strong from the first stroke on, a new class is never found; as weak after thirty, it is found everywhere.
+        As strong from the first stroke on, a new class is never found; as weak after thirty, it is found everywhere. A network
+        from scratch has no outlines to hold on to yet: it would lose what is large, such as lungs.
         """
+        if self.start.scratch:
+            return self.settings.prior
         shown = sum(any(bool((labels == new).any()) for new in self.new) for labels in self.learned.values())
         return self.settings.prior * min(max(shown / 2, 1.0), _SHOWN)
 
@@ -348,14 +354,24 @@ class Learner:
     def preview(self, place: Place) -> tuple[Preview, float]:
         """Labels and uncertainty of a slice, and what painting it is expected to teach."""
         chances = self.averaged(place, self.smooth_mm)
-        uncertain = entropy(chances)
+        uncertain = self.doubt(chances)
         labels = self.examples.to_labels(chances.log(), place)
         shown = self.examples.to_slice(uncertain, place)
         return Preview(*place, labels, (shown * 255).round().astype(np.uint8)), self.gain(place, uncertain)
 
     def uncertainty(self, places: Sequence[Place]) -> list[torch.Tensor]:
         """(rows, columns) per slice, 0…1."""
-        return [entropy(chances) for chances in self.chances(places, mirror=self.mirror).cpu()]
+        return [self.doubt(chances) for chances in self.chances(places, mirror=self.mirror).cpu()]
+
+    def doubt(self, chances: torch.Tensor) -> torch.Tensor:
+        """(classes, rows, columns) chances → (rows, columns) 0…1: how unsure it is where the painted classes lie.
+
+        What is not painted counts as one with the background: whether bowel may be lung helps nobody who paints a heart.
+        """
+        others = [label for label in range(len(chances)) if label not in self.painted]
+        if self.painted and len(others) > 1:
+            chances = torch.cat([chances[others].sum(0, keepdim=True), chances[self.painted]])
+        return entropy(chances)
 
     def gain(self, place: Place, uncertain: torch.Tensor) -> float:
         """Uncertain pixels of a slice that nothing is known of."""
@@ -372,10 +388,3 @@ def entropy(chances: torch.Tensor) -> torch.Tensor:
 def _main(scores: Any) -> torch.Tensor:
     main: torch.Tensor = scores if isinstance(scores, torch.Tensor) else scores[0]
     return main
-
-
-def suited_rate(start: Start) -> float:
-    """Largest step size for a network that knows all, some or none of the classes."""
-    if start.scratch:
-        return _RATES[2]
-    return _RATES[0] if set(start.spec.names) == start.shared else _RATES[1]

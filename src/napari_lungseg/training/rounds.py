@@ -33,7 +33,9 @@ class PaintSettings:
         min=0,
         max=100,
     )
-    device: str = setting("auto", "Where to train; auto takes the graphics card where there is one.", choices=DEVICES)
+    device: str = setting(
+        "auto", "Where to train; auto takes the graphics card where there is one.", choices=DEVICES, advanced=True
+    )
     batch_size: int = setting(4, "Slices shown to the network at once.", min=1, max=64, advanced=True)
     steps: int = setting(8, "Steps in a round; new strokes are taken up after each.", min=1, max=1000, advanced=True)
     learning_rate: float = setting(

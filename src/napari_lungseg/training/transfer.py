@@ -37,6 +37,7 @@ class Start:
     shared : labels whose classes it knows already; empty from scratch
     findings : what there is to tell
     scratch : whether it began with random weights
+    per_class : names of the weights that have one row for each class; empty from scratch
     """
 
     network: nn.Module
@@ -45,6 +46,7 @@ class Start:
     shared: frozenset[int] = frozenset()
     findings: tuple[Finding, ...] = ()
     scratch: bool = False
+    per_class: frozenset[str] = frozenset()
 
 
 def start_from(name: str, volume: Volume, names: Mapping[int, str], colours: Mapping[int, str], seed: int = 0) -> Start:
@@ -116,8 +118,10 @@ def _adapted(name: str, volume: Volume, spec: ModelSpec) -> Start:
         training={"started_from": model.spec.name},
     )
     network = build_network(spec, None)
-    network.load_state_dict(_fitted(network, spec, read_weights(model.path), {0: 0, **rows}, name))
-    return Start(network, spec, _changes(load_recipe("interactive"), spec), frozenset(rows), tuple(findings))
+    per_class = _class_tensors(spec)
+    network.load_state_dict(_fitted(network, per_class, read_weights(model.path), {0: 0, **rows}, name))
+    changes = _changes(load_recipe("interactive"), spec)
+    return Start(network, spec, changes, frozenset(rows), tuple(findings), per_class=per_class)
 
 
 def spelled_alike(names: Mapping[int, str], known: Iterable[str]) -> dict[int, str]:
@@ -127,17 +131,22 @@ def spelled_alike(names: Mapping[int, str], known: Iterable[str]) -> dict[int, s
 
 
 def _fitted(
-    network: nn.Module, spec: ModelSpec, learned: Mapping[str, torch.Tensor], rows: Mapping[int, int], name: str
+    network: nn.Module,
+    per_class: frozenset[str],
+    learned: Mapping[str, torch.Tensor],
+    rows: Mapping[int, int],
+    name: str,
 ) -> dict[str, torch.Tensor]:
     """Learned weights for a network with other classes.
 
     Parameters
     ----------
-    network : of ``spec``, with random weights
+    network : with random weights
+    per_class : names of its weights that have one row for each class
     learned : of the model
     rows : class of the network → class of the model
     """
-    fitted, per_class = {}, _class_tensors(spec)
+    fitted = {}
     for key, tensor in network.state_dict().items():
         if key not in learned or (learned[key].shape != tensor.shape and key not in per_class):
             raise IncompatibleModelError(
@@ -147,13 +156,13 @@ def _fitted(
     return fitted
 
 
-def _class_tensors(spec: ModelSpec) -> set[str]:
+def _class_tensors(spec: ModelSpec) -> frozenset[str]:
     """Names of the weights that have one row for each class: those that grow with their number."""
     more = {**spec.names, spec.classes: "one more"}
     with torch.device("meta"):
         fewer_rows = build_network(spec, None).state_dict()
         more_rows = build_network(dataclasses.replace(spec, names=more), None).state_dict()
-    return {key for key, tensor in fewer_rows.items() if tensor.shape != more_rows[key].shape}
+    return frozenset(key for key, tensor in fewer_rows.items() if tensor.shape != more_rows[key].shape)
 
 
 def _by_class(own: torch.Tensor, learned: torch.Tensor, rows: Mapping[int, int]) -> torch.Tensor:
