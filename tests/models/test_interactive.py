@@ -505,6 +505,23 @@ def test_a_little_worse_on_the_held_out_paint_is_within_its_error(
     assert (last.best, last.best_number) == (0.9, 1)
 
 
+@pytest.mark.parametrize(("name", "painted_more", "best"), [("heart", True, 3), ("heart", False, 0), ("", True, 0)])
+def test_a_round_that_has_seen_more_of_a_new_class_may_be_worse_on_what_is_held_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, painted_more: bool, best: int
+) -> None:
+    """What is held out of early paint is easy: a round that had seen a third of the strokes was kept for good."""
+    # The best weights are judged again when paint comes.
+    monkeypatch.setattr(Learner, "dices", lambda self, network=None: {1: 0.9 if network or self.steps == 0 else 0.75})
+    monkeypatch.setattr(Learner, "error_of", lambda self, dice: 0.1)
+    names = {1: name, 2: "aorta"} if name else None
+    steps = iter_learn([painted((2,), names=names)], str(save_tiny(tmp_path)), tmp_path / "run", settings=QUICK)
+    assert rounds_of(steps, until=2)[-1].best_number == 0
+    if painted_more:
+        steps.send(Update(strokes=(Strokes(0, (4,), painted((4,)).labels.array[4:5].copy()),)))
+    assert rounds_of(steps, until=3)[-1].best_number == best
+    steps.close()
+
+
 def test_an_adapted_network_is_kept_near_its_start_until_much_is_painted(tmp_path: Path) -> None:
     start = str(save_tiny(tmp_path))
     one = learner(painted((2,)), start)

@@ -39,6 +39,8 @@ MODEL_NAME = "model"
 # Slices of the whole stack that are looked at after each round, to rank them.
 _LOOKED_AT = 6
 _CHECKPOINT_EVERY_S = 30.0
+# Standard errors that newer weights of a new class may be worse by, where more was painted since the best round.
+_SEEN_MORE = 2.0
 
 Steps = Generator[Progress, "Update | None", Path]
 
@@ -163,7 +165,7 @@ class _Run:
         self.findings, self.begun = findings, begun
         self.learner, self.folder, self.settings = learner, folder, settings
         self.dices: dict[int, float] = {}
-        self.number, self.best_number = 0, 0
+        self.number, self.best_number, self._best_pixels = 0, 0, 0
         self.seconds = 0.0
         self.dice: float | None = None
         self.best: float | None = None
@@ -262,12 +264,17 @@ class _Run:
         self.learner.settle()
         self.dices = self.learner.dices()
         self.dice = sum(self.dices.values()) / len(self.dices) if self.dices else None
-        if self.best is not None and self.dice is not None and self.dice < self.best - self.learner.error_of(self.best):
+        if self.best is not None and self.dice is not None and self.dice < self.best - self._allowed(self.best):
             return False
         known = [dice for dice in (self.best, self.dice) if dice is not None]
         self.best, self.best_number = max(known, default=None), self.number
-        self._best_weights = self._weights()
+        self._best_weights, self._best_pixels = self._weights(), self.learner.pixels
         return True
+
+    def _allowed(self, best: float) -> float:
+        """By how much newer weights may be worse; what is held out of early paint is easy, and would keep an early round."""
+        more = self.learner.new and self.learner.pixels > self._best_pixels
+        return self.learner.error_of(best) * (_SEEN_MORE if more else 1.0)
 
     def keep(self) -> None:
         """Write the model of the best weights."""
@@ -306,21 +313,23 @@ class _Run:
         return {name: tensor.detach().clone() for name, tensor in self.learner.mean.state_dict().items()}
 
     def _spec(self) -> ModelSpec:
-        spec = self.learner.start.spec
-        counts = count_painted(self.learner.examples.painted)
+        spec, learner = self.learner.start.spec, self.learner
+        before = self.history[0].dice if self.history else self.dice
         record = {
-            "painted": {str(label): {"pixels": n, "slices": slices} for label, (n, slices) in counts.items()},
-            "images": len(self.learner.examples.painted),
+            "painted": {
+                str(k): {"pixels": n, "slices": z} for k, (n, z) in count_painted(learner.examples.painted).items()
+            },
+            "images": len(learner.examples.painted),
             "rounds": self.number,
             "seconds": round(self.seconds, 1),
             "settings": dataclasses.asdict(self.settings),
             "held_out": {
-                "dice": _rounded(self.dice),
-                "dice_before": _rounded(self.history[0].dice if self.history else self.dice),
-                "pixels": sum(int((labels != IGNORE).sum()) for labels in self.learner.held.values()),
+                "dice": self.dice and round(self.dice, 4),
+                "dice_before": before and round(before, 4),
+                "pixels": sum(int((labels != IGNORE).sum()) for labels in learner.held.values()),
             },
         }
-        learner, training = self.learner, {**spec.training, **record}
+        training = {**spec.training, **record}
         return dataclasses.replace(spec, mirror=learner.mirror, smooth_mm=learner.smooth_mm, training=training)
 
     # Going on another day
@@ -390,7 +399,3 @@ def _learner(images: Sequence[Painted], start: Start, settings: PaintSettings) -
     fabric = make_fabric(settings.device, settings.precision)
     examples = Examples(images, start.spec.preprocessing, settings.hold_out, settings.seed)
     return Learner(fabric, start, examples, settings)
-
-
-def _rounded(dice: float | None) -> float | None:
-    return None if dice is None else round(dice, 4)
