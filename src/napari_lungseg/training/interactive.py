@@ -314,11 +314,10 @@ class _Run:
 
     def _spec(self) -> ModelSpec:
         spec, learner = self.learner.start.spec, self.learner
+        counts = count_painted(learner.examples.painted)
         before = self.history[0].dice if self.history else self.dice
         record = {
-            "painted": {
-                str(k): {"pixels": n, "slices": z} for k, (n, z) in count_painted(learner.examples.painted).items()
-            },
+            "painted": {str(label): {"pixels": n, "slices": slices} for label, (n, slices) in counts.items()},
             "images": len(learner.examples.painted),
             "rounds": self.number,
             "seconds": round(self.seconds, 1),
@@ -341,8 +340,7 @@ class _Run:
 
     def save_checkpoint(self) -> None:
         """Write all that it takes to go on."""
-        learner = self.learner
-        self._saved = time.monotonic()
+        learner, self._saved = self.learner, time.monotonic()
         self.folder.save_checkpoint(
             {
                 "classes": {str(label): name for label, name in learner.start.spec.names.items()},
@@ -369,8 +367,7 @@ class _Run:
         TrainingDataError
             When there is none, or it is of a network for other classes.
         """
-        saved = self.folder.load_checkpoint()
-        learner = self.learner
+        saved, learner = self.folder.load_checkpoint(), self.learner
         if saved is None:
             raise TrainingDataError("There is nothing to resume here: this training was never stopped. Begin it anew.")
         classes = {str(label): name for label, name in learner.start.spec.names.items()}
@@ -381,7 +378,7 @@ class _Run:
             )
         learner.network.module.load_state_dict(saved["network"])
         learner.average.load_state_dict(saved["average"])
-        learner.optimiser.load_state_dict(saved["optimiser"])
+        learner.load_optimiser(saved["optimiser"])
         learner.steps, self.number, self.seconds = saved["steps"], saved["number"], saved["seconds"]
         self.best_number, self._best_weights = saved["best_number"], saved["best"]
         learner.mirror = saved.get("mirror", learner.mirror)  # older checkpoints do not say

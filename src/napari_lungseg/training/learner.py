@@ -145,6 +145,11 @@ class Learner:
         self.average.network.load_state_dict(self.mean.state_dict())
         self.optimiser.state.clear()
 
+    def load_optimiser(self, saved: dict[str, Any]) -> None:
+        """Go on with the momentum of a checkpoint; older ones had one group of weights, which may not fit."""
+        if len(saved["param_groups"]) == len(self.optimiser.param_groups):
+            self.optimiser.load_state_dict(saved)
+
     def _prepare_step(self) -> None:
         self.network.train()
         if not self.start.scratch:
@@ -155,7 +160,7 @@ class Learner:
         for group in self.optimiser.param_groups:
             slower = _SLOWER * (1 + len(self.learned) / _MORE)
             warm, late = min(1.0, (self.steps + 1) / _WARM_STEPS), (1 + self.steps / slower) ** 0.5
-            group["lr"] = self.rate * group["faster"] * warm / late
+            group["lr"] = self.rate * group.get("faster", 1.0) * warm / late
 
     def _next_places(self) -> list[Place]:
         """Painted slices in turn, shuffled; and others, so that what is known of them is not forgotten."""
