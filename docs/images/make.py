@@ -31,7 +31,7 @@ from napari_lungseg.training.rounds import PaintSettings
 from napari_lungseg.volume import LabelMap
 
 HERE = Path(__file__).parent
-ROUNDS = 12
+ROUNDS = 8
 # Slice → label (1 heart, 100 background) and both ends of each stroke.
 STROKES = {
     z: [
