@@ -357,6 +357,16 @@ def test_the_layer_of_new_classes_takes_larger_steps() -> None:
     assert faster == pytest.approx(4 * usual)
 
 
+def test_a_checkpoint_of_one_group_of_weights_goes_on_without_its_momentum() -> None:
+    """As they were before new classes took larger steps."""
+    old = torch.optim.AdamW(start_from("ct-lungs", scan()[0], {1: "heart"}, {}).network.parameters()).state_dict()
+    one = learner(painted(names={1: "heart", 2: "aorta"}), "ct-lungs")
+    before = one.optimiser.state_dict()
+    one.load_optimiser(old)
+    assert one.optimiser.state_dict()["param_groups"] == before["param_groups"]
+    assert np.isfinite(one.step())
+
+
 def test_where_the_network_gives_no_numbers_it_knows_nothing() -> None:
     chances = torch.full((3, 2, 2), 1 / 3)
     chances[:, 0, 0], chances[:, 1, 1] = float("nan"), torch.tensor([1.0, 0.0, 0.0])
@@ -451,7 +461,8 @@ def test_new_strokes_are_taken_up_at_the_next_round(tmp_path: Path) -> None:
 
 def test_a_new_class_is_taken_up_without_losing_the_others(tmp_path: Path) -> None:
     start = save_tiny(tmp_path)
-    steps = iter_learn([painted((2,))], str(start), tmp_path / "run", settings=QUICK)
+    # Enough steps to decide: chances that are all but equal fall either way by the last digit.
+    steps = iter_learn([painted((2,))], str(start), tmp_path / "run", settings=dataclasses.replace(QUICK, steps=10))
     rounds_of(steps, until=1)
     names = {1: "right lung", 2: "left lung", 3: "nodule"}
     block = np.zeros((1, *SHAPE[1:]), np.uint8)
@@ -464,7 +475,7 @@ def test_a_new_class_is_taken_up_without_losing_the_others(tmp_path: Path) -> No
     kept = KeptModel([painted((2,))], model, QUICK)
     shown, found = kept.preview((0, 4)), segment(scan()[0], model, device="cpu", settings=PLAIN).reoriented()[0]
     assert shown.number == spec.training["rounds"]
-    assert (shown.labels == found.array[4]).mean() > 0.98
+    assert (shown.labels == found.array[4]).mean() > 0.99
     assert list((tmp_path / "run").glob("classes-before*")) == []
 
 
