@@ -319,11 +319,13 @@ def test_work_that_is_looked_for_can_be_given_up(
     answers = iter(["cancel", "leave out"])
     monkeypatch.setattr(train_widget, "ask_for_image", lambda parent, question: next(answers))
     opened: list[Any] = []
-    monkeypatch.setattr(trainer, "_opened", lambda work, added: opened.append(added))
+    told = trainer._opened
+    monkeypatch.setattr(trainer, "_opened", lambda *got: opened.append(told(*got)))
     for number in (1, 2):
         trainer.open_work(tmp_path / "work")
         qtbot.waitUntil(lambda number=number: len(opened) == number, timeout=20_000)
         assert any("image is missing" in notice.message for notice in notices) == (number == 2)
+        assert "saved work is open" not in trainer.training._message.text() and trainer.keeping.folder is None
 
 
 def test_a_kind_that_a_person_chose_goes_with_the_image(
@@ -784,7 +786,7 @@ def test_work_that_is_opened_ends_what_an_old_training_told(
     assert "Ended" in trainer.training._message.text() and trainer.training._figures.text()
     trainer.open_work(tmp_path / "work")
     qtbot.waitUntil(lambda: "saved work is open" in trainer.training._message.text(), timeout=20_000)
-    assert not trainer.training._figures.text()
+    assert not trainer.training._figures.text() and trainer.keeping.folder == tmp_path / "work"
 
 
 @pytest.mark.parametrize(("answer", "saved_in"), [("again", "work"), ("elsewhere", "other"), ("cancel", None)])

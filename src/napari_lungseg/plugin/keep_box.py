@@ -125,8 +125,7 @@ class KeepBox(QGroupBox):
     def _ask_to_open_work(self) -> None:
         name = QFileDialog.getExistingDirectory(self, "Folder of saved work")
         if name:
-            self.folder = Path(name)
-            self.open_wanted.emit(self.folder)
+            self.open_wanted.emit(Path(name))
 
 
 def agreed(parent: QWidget, question: str) -> bool:

@@ -205,9 +205,9 @@ class TrainWidget(DockedWidget):
 
     def open_work(self, folder: Path) -> None:
         """Open what `save_work` saved."""
-        Opening(self.viewer, folder, self._ask_for_image, self._opened)
+        Opening(self.viewer, folder, self._ask_for_image, lambda work, added: self._opened(folder, work, added))
 
-    def _opened(self, work: Work, added: list[Pair]) -> None:
+    def _opened(self, folder: Path, work: Work, added: list[Pair]) -> None:
         for pair in added:
             self.paint.table.choose(pair.image, pair.labels)
         self.training.form.update(dataclasses.asdict(work.settings))
@@ -216,6 +216,9 @@ class TrainWidget(DockedWidget):
             self.keeping.show_model(work.model, None)
         elif work.start:
             self.training.start.choose(work.start)
+        if not added:  # given up
+            return
+        self.keeping.folder = folder
         if not self.run.is_running:
             # What stood there was of another training.
             self.training.begin()
