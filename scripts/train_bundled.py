@@ -297,7 +297,9 @@ def train(arguments: argparse.Namespace) -> None:
     torch.manual_seed(arguments.seed)
     rng = torch.Generator().manual_seed(arguments.seed)
     template = CT if arguments.modality == "ct" else XRAY
-    template = replace(template, preprocessing=replace(template.preprocessing, size=tuple(arguments.size * 2)[:2]))
+    template = replace(
+        template, preprocessing=replace(template.preprocessing, size=(arguments.size[0], arguments.size[-1]))
+    )
     spec = replace(template, options={"encoder": arguments.encoder, "decoder_channels": arguments.decoder})
     samples, val = (ct_samples if arguments.modality == "ct" else xray_samples)(arguments, spec.preprocessing)
     network = ARCHITECTURES.resolve(spec.architecture)(in_channels=1, classes=3, **spec.options)
