@@ -207,6 +207,12 @@ def test_the_same_classes_begin_with_what_the_model_says(tmp_path: Path) -> None
     wanted = segment(volume, averaged, device="cpu", settings=PLAIN).reoriented()[0].array[3]
     # Averaged on the network's grid here, on the scan's there; a network of random weights is nowhere sure.
     assert (shown.labels == wanted).mean() > (raw.reoriented()[0].array[3] == wanted).mean() + 0.1
+    one.smooth_mm, one.follow_edges = 0.0, True
+    shown, _ = one.preview((0, 3))
+    following = save_tiny(tmp_path, name="following", follow_edges=True)
+    wanted = segment(volume, following, device="cpu", settings=PLAIN).reoriented()[0].array[3]
+    assert (shown.labels == wanted).mean() > 0.999
+    assert (raw.reoriented()[0].array[3] != wanted).any()
 
 
 @pytest.mark.parametrize("better", [False, True])
@@ -232,26 +238,43 @@ def test_the_mirrored_image_is_used_where_the_paint_agrees_better(
 
 
 @pytest.mark.parametrize(("worse", "expected"), [(0.0, 4.0), (0.04, 4.0), (0.06, 0.0)])
-def test_new_classes_are_averaged_across_slices_unless_paint_speaks_against_it(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, worse: float, expected: float
+@pytest.mark.parametrize(("worse_at_edges", "follow_edges"), [(0.01, True), (0.03, False)])
+def test_new_classes_are_averaged_and_follow_edges_unless_paint_speaks_against_it(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    worse: float,
+    expected: float,
+    worse_at_edges: float,
+    follow_edges: bool,
 ) -> None:
     one = learner(painted(names={1: "bone", 2: "fat"}), str(save_tiny(tmp_path)))
-    dices = iter([{0: 0.9, 1: 0.8, 2: 0.8}, {0: 1.0, 1: 0.8 - worse, 2: 1.0}])
+    alone, averaged = {0: 0.9, 1: 0.8, 2: 0.8}, {0: 1.0, 1: 0.8 - worse, 2: 1.0}
+    chosen = averaged if expected else alone
+    dices = iter([alone, averaged, {**chosen, 1: chosen[1] - worse_at_edges}])
     monkeypatch.setattr(one, "_agreement", lambda *_: next(dices))
     one.choose_smoothing()
-    assert one.smooth_mm == expected
-    one.choose_smoothing()  # not looked at again before there is other paint
+    assert not one.smooth_mm and not one.follow_edges, "before anything is learned, paint speaks of nothing"
+    one.steps = 8
+    one.choose_smoothing()
+    assert (one.smooth_mm, one.follow_edges) == (expected, follow_edges)
+    one.steps = 15
+    one.choose_smoothing()  # not looked at again before there is other paint, or twice as much was learned
+    one.steps = 16
+    with pytest.raises(StopIteration):
+        one.choose_smoothing()
     assert learner(painted(), str(save_tiny(tmp_path))).smooth_mm == 0.0
 
 
-def test_known_classes_are_not_averaged_and_frames_never(tmp_path: Path) -> None:
+def test_known_classes_are_left_as_they_are_and_frames_never_averaged(tmp_path: Path) -> None:
     known = learner(painted(), str(save_tiny(tmp_path)))
+    known.steps = 8
     known.choose_smoothing()
-    assert known.smooth_mm == 0.0
+    assert (known.smooth_mm, known.follow_edges) == (0.0, False)
     item = painted(names={1: "bone", 2: "fat"})
     where = dataclasses.replace(item.volume.geometry, frames=True)
     volume = dataclasses.replace(item.volume, geometry=where)
     frames = learner(Painted(volume, dataclasses.replace(item.labels, geometry=where)), str(save_tiny(tmp_path)))
+    frames.steps = 8
     frames.choose_smoothing()
     assert frames.smooth_mm == 0.0
 
@@ -406,7 +429,7 @@ def test_nothing_is_held_out_while_a_class_has_one_spot(tmp_path: Path, monkeypa
     item = painted((2,))
     one = learner(item, str(save_tiny(tmp_path)), dataclasses.replace(QUICK, hold_out=0.5))
     assert not one.held
-    assert one.dice() is not None
+    assert one.dices()
     one.held = {(0, 2): torch.where(one.learned[0, 2] == 1, 1, IGNORE).to(torch.uint8)}
     assert set(one.dices()) == {1}, "the others have no paint to judge by"
 
@@ -530,6 +553,19 @@ def test_a_round_that_has_seen_more_of_a_new_class_may_be_worse_on_what_is_held_
     if painted_more:
         steps.send(Update(strokes=(Strokes(0, (4,), painted((4,)).labels.array[4:5].copy()),)))
     assert rounds_of(steps, until=3)[-1].best_number == best
+    steps.close()
+
+
+def test_a_round_that_finds_a_class_nowhere_any_more_is_not_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A heart was lost within the error of the mean, and with it what was shown of it."""
+    dices = iter([{1: 0.5, 2: 0.6}, {1: 0.9, 2: 0.0}, {1: 0.9, 2: 0.05}])
+    monkeypatch.setattr(Learner, "dices", lambda self, network=None: next(dices))
+    monkeypatch.setattr(Learner, "error_of", lambda self, dice: 0.5)
+    steps = iter_learn([painted()], str(save_tiny(tmp_path)), tmp_path / "run", settings=QUICK)
+    assert rounds_of(steps, until=1)[-1].best_number == 0
+    assert rounds_of(steps, until=2)[-1].best_number == 2
     steps.close()
 
 

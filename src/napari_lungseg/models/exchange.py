@@ -114,6 +114,12 @@ _MIRRORED = (
 )
 
 
+_FOLLOWED = (
+    "Spread the chances of each slice over pixels that look alike, by a random walk with priors (Grady 2005, CVPR): neighbours "
+    "share exp(-(d / 0.02)²) where their grey values differ by d, and each pixel holds on to its own chances by 0.01."
+)
+
+
 def _smoothed(millimetres: float) -> str:
     return (
         "Of a stack, average the chances (soft-max) of each slice with those of its neighbours, weighted by a Gaussian of "
@@ -133,6 +139,7 @@ def how_to_use(spec: ModelSpec) -> str:
             f"{', '.join(['0 background', *(f'{label} {name}' for label, name in sorted(spec.names.items()))])}.",
             *([_MIRRORED] if spec.mirror else []),
             *([_smoothed(spec.smooth_mm)] if spec.smooth_mm else []),
+            *([_FOLLOWED] if spec.follow_edges else []),
             "Back on the crop's own grid, the label with the highest one holds.",
         ]
     )

@@ -52,6 +52,7 @@ class ModelSpec:
     mirror : whether its scores are always averaged with those of the mirrored image, whatever the settings say
     smooth_mm : standard deviation, across the slices of a stack, of the Gaussian by which their chances are averaged; 0: each
         slice by itself
+    follow_edges : whether its chances are spread over pixels that look alike, up to the edges that the image shows
     version : of the weights
     licence : SPDX identifier or words
     training : record of how it was made (data, split, recipe, seed, metrics), JSON-ready
@@ -67,6 +68,7 @@ class ModelSpec:
     colours: Mapping[int, str] = field(default_factory=dict)
     mirror: bool = False
     smooth_mm: float = 0.0
+    follow_edges: bool = False
     version: str = "1"
     licence: str = "unknown"
     training: Mapping[str, Any] = field(default_factory=dict)

@@ -215,6 +215,8 @@ class _Run:
     batch_size: int
     findings: list[Finding] = field(default_factory=list)
     across: AcrossSlices | None = None
+    waiting: dict[int, tuple[torch.Tensor, Box]] = field(default_factory=dict)
+    """What the network was shown of slices whose average is not known yet."""
 
     @classmethod
     def prepare(cls, model: Model, device: str, settings: SegmentSettings) -> _Run:
@@ -291,7 +293,7 @@ class _Run:
             boxes, shape = boxes_of(slices, self.spec.preprocessing), (slices.shape[1], slices.shape[2])
             images = to_network(slices, boxes, self.spec.preprocessing).to(memory_format=torch.channels_last)
             scores = self._scores(images)
-            self._label(scores, boxes, part, labels)
+            self._label(scores, images, boxes, part, labels)
             evidence.sums[:] = sums_of(scores).cpu().numpy()
             if doubt is not None:
                 doubt[:] = map_from_network(doubt_of(scores), boxes, shape, self.spec.preprocessing).cpu().numpy()
@@ -300,18 +302,35 @@ class _Run:
                 found = agreement_of(self._in_batches, images[again], scores[again], order)
                 evidence.agreement[again] = found.cpu().numpy()
 
-    def _label(self, scores: torch.Tensor, boxes: Sequence[Box], part: slice, labels: np.ndarray) -> None:
+    def _label(
+        self, scores: torch.Tensor, images: torch.Tensor, boxes: Sequence[Box], part: slice, labels: np.ndarray
+    ) -> None:
         """Write the labels of these slices, or of those whose neighbours are all known by now."""
         from .preprocess import best_class, chances_from_network, from_network
+        from .random_walk import follow_edges
 
         steps, shape = self.spec.preprocessing, (labels.shape[1], labels.shape[2])
         if self.across is None:
+            if self.spec.follow_edges:
+                scores = follow_edges(scores.softmax(1), images).log()
             labels[part] = from_network(scores, boxes, shape, steps).cpu().numpy()
             return
-        for z, score, box in zip(range(part.start, part.stop), scores, boxes, strict=True):
+        for z, score, image, box in zip(range(part.start, part.stop), scores, images, boxes, strict=True):
             self.across.add(z, chances_from_network(score, box, shape, steps))
+            self.waiting[z] = image, box
         for z, chances in self.across.finished():
-            labels[z] = best_class(chances).cpu().numpy()
+            labels[z] = best_class(self._followed(chances, *self.waiting.pop(z))).cpu().numpy()
+
+    def _followed(self, chances: torch.Tensor, image: torch.Tensor, box: Box) -> torch.Tensor:
+        """(classes, y, x) chances of a slice, spread up to the edges that the network is shown, if the model does that."""
+        from .preprocess import chances_from_network, chances_to_network
+        from .random_walk import follow_edges
+
+        if not self.spec.follow_edges:
+            return chances
+        seen = chances_to_network(chances, box, self.spec.preprocessing)
+        spread = follow_edges(seen[None], image[None])[0]
+        return chances_from_network(spread.log(), box, (chances.shape[1], chances.shape[2]), self.spec.preprocessing)
 
     def _scores(self, images: torch.Tensor) -> torch.Tensor:
         """(n, classes, rows, columns) float32; with ``mirror`` the mean over the image and its mirror image."""

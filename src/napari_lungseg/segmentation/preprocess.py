@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import TYPE_CHECKING, NamedTuple
 
 import torch
@@ -180,6 +181,13 @@ def chances_from_network(score: torch.Tensor, box: Box, shape: tuple[int, int], 
     whole[0] = 1
     whole[:, top:bottom, left:right] = _resized(score.softmax(0), (bottom - top, right - left), steps)
     return whole
+
+
+def chances_to_network(chances: torch.Tensor, box: Box, steps: Preprocessing) -> torch.Tensor:
+    """Chances (classes, y, x) of one slice → (classes, rows, columns) of the network; all background in its margins."""
+    shares = to_network(chances, [box] * len(chances), dataclasses.replace(steps, window=(0.0, 1.0)))[:, 0]
+    shares[0] += (1 - shares.sum(0)).clamp_min(0)
+    return shares
 
 
 def map_from_network(

@@ -6,7 +6,6 @@ after every round it yields its figures (`Round`), a `Preview` of the slice on s
 
 from __future__ import annotations
 
-import copy
 import dataclasses
 import itertools
 import time
@@ -25,6 +24,7 @@ from ..models.weights import save_model
 from ..progress import Progress, drain
 from ..segmentation.devices import memory_mb
 from ..volume import LabelMap, Volume
+from .best import Best, mean_of
 from .examples import Examples, spread
 from .learner import Learner
 from .losses import IGNORE
@@ -39,8 +39,6 @@ MODEL_NAME = "model"
 # Slices of the whole stack that are looked at after each round, to rank them.
 _LOOKED_AT = 6
 _CHECKPOINT_EVERY_S = 30.0
-# Standard errors that newer weights of a new class may be worse by, where more was painted since the best round.
-_SEEN_MORE = 2.0
 
 Steps = Generator[Progress, "Update | None", Path]
 
@@ -165,14 +163,12 @@ class _Run:
         self.findings, self.begun = findings, begun
         self.learner, self.folder, self.settings = learner, folder, settings
         self.dices: dict[int, float] = {}
-        self.number, self.best_number, self._best_pixels = 0, 0, 0
+        self.number, self.best = 0, Best()
         self.seconds = 0.0
         self.dice: float | None = None
-        self.best: float | None = None
         self.stopped = False
         self.history: list[Round] = []
         self._waiting: list[Strokes] = []
-        self._best_weights: dict[str, torch.Tensor] = {}
         self._saved = time.monotonic()
         self._look_at_images()
 
@@ -235,7 +231,8 @@ class _Run:
         for stroke in strokes:
             for z in stroke.slices:
                 self.scores[stroke.image][z] = np.nan
-        self._judge_best_anew()
+        with self.timed():
+            self.best.judge_anew(self.learner)
         return True
 
     def _begin_anew(self) -> None:
@@ -245,40 +242,23 @@ class _Run:
         start = dataclasses.replace(_start(images, str(file), self.settings), scratch=scratch)
         file.unlink()
         self.learner = _learner(images, start, self.settings)
-        self._best_weights = {}
-
-    def _judge_best_anew(self) -> None:
-        """The held-out paint has changed, and with it what the best weights are worth."""
-        with self.timed():
-            if self._best_weights:
-                network = copy.deepcopy(self.learner.mean)
-                network.load_state_dict(self._best_weights)
-                self.best = self.learner.dice(network)
-            else:
-                self.best = None
+        self.best.weights = {}
 
     # What comes of it
 
     def is_best(self) -> bool:
-        """Whether the newest weights, which have seen most paint, are not clearly worse than the best so far."""
+        """Whether the newest weights take the place of the best so far."""
         self.learner.settle()
         self.dices = self.learner.dices()
-        self.dice = sum(self.dices.values()) / len(self.dices) if self.dices else None
-        if self.best is not None and self.dice is not None and self.dice < self.best - self._allowed(self.best):
+        self.dice = mean_of(self.dices)
+        if self.best.holds_against(self.dices, self.learner):
             return False
-        known = [dice for dice in (self.best, self.dice) if dice is not None]
-        self.best, self.best_number = max(known, default=None), self.number
-        self._best_weights, self._best_pixels = self._weights(), self.learner.pixels
+        self.best.give_way(self._weights(), self.number, self.dices, self.learner.pixels)
         return True
-
-    def _allowed(self, best: float) -> float:
-        """By how much newer weights may be worse; what is held out of early paint is easy, and would keep an early round."""
-        more = self.learner.new and self.learner.pixels > self._best_pixels
-        return self.learner.error_of(best) * (_SEEN_MORE if more else 1.0)
 
     def keep(self) -> None:
         """Write the model of the best weights."""
-        save_model(self.folder.model, self._spec(), self._best_weights)
+        save_model(self.folder.model, self._spec(), self.best.weights)
 
     def preview(self) -> Preview | None:
         """What the network says of the slice on screen; nothing where it does not know all classes yet."""
@@ -300,8 +280,8 @@ class _Run:
             seconds=round(self.seconds, 2),
             loss=loss,
             dice=self.dice,
-            best=self.best,
-            best_number=self.best_number,
+            best=self.best.dice,
+            best_number=self.best.number,
             pixels=self.learner.pixels,
             memory_mb=memory_mb(),
             device=str(self.learner.fabric.device),
@@ -329,7 +309,7 @@ class _Run:
             },
         }
         training = {**spec.training, **record}
-        return dataclasses.replace(spec, mirror=learner.mirror, smooth_mm=learner.smooth_mm, training=training)
+        return dataclasses.replace(spec, **learner.views, training=training)
 
     # Going on another day
 
@@ -348,14 +328,13 @@ class _Run:
                 "number": self.number,
                 "seconds": self.seconds,
                 "steps": learner.steps,
-                "best_number": self.best_number,
-                "mirror": learner.mirror,
-                "smooth_mm": learner.smooth_mm,
+                "best_number": self.best.number,
+                **learner.views,
                 "history": [dataclasses.asdict(figures) for figures in self.history],
                 "network": learner.network.module.state_dict(),
                 "average": learner.average.state_dict(),
                 "optimiser": learner.optimiser.state_dict(),
-                "best": self._best_weights,
+                "best": self.best.weights,
             }
         )
 
@@ -380,11 +359,11 @@ class _Run:
         learner.average.load_state_dict(saved["average"])
         learner.load_optimiser(saved["optimiser"])
         learner.steps, self.number, self.seconds = saved["steps"], saved["number"], saved["seconds"]
-        self.best_number, self._best_weights = saved["best_number"], saved["best"]
-        learner.mirror = saved.get("mirror", learner.mirror)  # older checkpoints do not say
-        learner.smooth_mm = saved.get("smooth_mm", learner.smooth_mm)
+        self.best.number, self.best.weights = saved["best_number"], saved["best"]
+        for name, value in learner.views.items():
+            setattr(learner, name, saved.get(name, value))  # older checkpoints do not say
         self.history = [Round(**figures) for figures in saved["history"]]
-        self._judge_best_anew()
+        self.best.judge_anew(learner)
 
 
 def _start(images: Sequence[Painted], start: str, settings: PaintSettings) -> Start:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,13 +13,14 @@ from torch.nn import functional
 
 from ..segmentation.across import slice_positions, weights_of
 from ..segmentation.predict import mirror_order
+from ..segmentation.random_walk import follow_edges
 from .augment import apply_grid, change_grey, draw_grid
 from .average import WeightAverage
 from .draw import integer, seeded
 from .examples import Examples, Place, spread
 from .losses import IGNORE, DeepSupervision
 from .neighbours import lent, sampled
-from .paint_loss import ScribbleCrossEntropy, contested, mean_where
+from .paint_loss import HoldingOn, ScribbleCrossEntropy
 from .painted import Strokes
 from .rounds import PaintSettings, Preview
 from .step_sizes import parameter_groups, suited_rate
@@ -47,9 +48,9 @@ _JUDGED = 16
 _SMOOTH_MM = 4.0
 # … as long as no class agrees so much less with its paint, on so many slices.
 _LOST = 0.05
+# … and follow the edges of the image as long as none agrees so much less.
+_LOST_AT_EDGES = 0.02
 _SMOOTHED = 4
-# A pixel whose new class the network is this sure of is no longer pulled to the background.
-_SURE = 0.7
 
 
 class Learner:
@@ -75,6 +76,7 @@ class Learner:
         self._origin = copy.deepcopy(self.average.network)
         self.mean = copy.deepcopy(self.average.network)
         self.criterion = DeepSupervision(ScribbleCrossEntropy())
+        self._hold = HoldingOn(start.spec.classes, start.shared, self.new, settings.keep)
         self.generator = seeded(settings.seed, device=fabric.device)
         self.order = mirror_order(start.spec.names)
         self.steps = 0
@@ -82,7 +84,12 @@ class Learner:
         """Whether the model takes the mean with the mirrored image (`choose_view`)."""
         self.smooth_mm = start.spec.smooth_mm
         """How far chances are averaged over the slices of a stack (`choose_smoothing`)."""
-        self._smoothing_chosen_for = 0  # painted slices: it is slow, and done again when there are others
+        self.follow_edges = start.spec.follow_edges
+        """Whether chances are spread over pixels that look alike (`choose_smoothing`)."""
+        self._smoothing_chosen = (
+            0,
+            0,
+        )  # painted slices and steps: it is slow, and done again when there are others or twice as many
         self._known: dict[Place, torch.Tensor] = {}
         self._queue: list[Place] = []
         self._elsewhere = spread(examples.places)[:_ELSEWHERE]
@@ -200,16 +207,7 @@ class Learner:
 
     def _held_on(self, scores: torch.Tensor, known: torch.Tensor | None, labels: torch.Tensor) -> torch.Tensor:
         """What it costs to say of unpainted pixels something else than was known of them before."""
-        logs, free = scores.log_softmax(1), labels == IGNORE
-        cost = logs.new_zeros(())
-        if known is not None:
-            free = free & (known.sum(1) > 0.5)  # beyond the image's edge nothing is known
-            cost = cost + self.settings.keep * self._kept(logs, known, free & ~contested(known, labels))
-            free = free & (known[:, self._others].sum(1) > 0.5)
-        if self.new and self.settings.prior:
-            free = free & (logs.detach()[:, self.new].logsumexp(1).exp() < _SURE)
-            cost = cost - self._lean * mean_where(logs[:, 0], free)
-        return cost
+        return self._hold(scores, known, labels, lean=self._lean)
 
     @property
     def _lean(self) -> float:
@@ -222,18 +220,6 @@ class Learner:
             return self.settings.prior
         shown = sum(any(bool((labels == new).any()) for new in self.new) for labels in self.learned.values())
         return self.settings.prior * min(max(shown / 2, 1.0), _SHOWN)
-
-    @property
-    def _others(self) -> list[int]:
-        """Classes that the start does not tell from the background, and the background."""
-        return [label for label in range(len(self.order)) if label not in self.start.shared]
-
-    def _kept(self, logs: torch.Tensor, known: torch.Tensor, where: torch.Tensor) -> torch.Tensor:
-        """Cross-entropy with what the start said, classes new to it counted as background (arXiv 2002.03718)."""
-        shared = sorted(self.start.shared)
-        grouped = torch.cat([logs[:, self._others].logsumexp(1, keepdim=True), logs[:, shared]], 1)
-        wanted = torch.cat([known[:, self._others].sum(1, keepdim=True), known[:, shared]], 1)
-        return mean_where(-(wanted * grouped).sum(1), where)
 
     # Judging
 
@@ -272,11 +258,6 @@ class Learner:
         """Known pixels that are learned from, at the network's size."""
         return sum(int((labels != IGNORE).sum()) for labels in self.learned.values())
 
-    def dice(self, network: nn.Module | None = None) -> float | None:
-        """Mean of `dices`; None where nothing is painted."""
-        found = self.dices(network)
-        return sum(found.values()) / len(found) if found else None
-
     def choose_view(self) -> None:
         """Take the mean with the mirrored image where the paint agrees better with that, held out or not.
 
@@ -293,25 +274,39 @@ class Learner:
         return {place: self.examples.labels[place] for place in spread(sorted(self.examples.labels))[:slices]}
 
     def choose_smoothing(self) -> None:
-        """Average new classes across slices, unless paint speaks against it: thin things are lost by that.
+        """Average new classes across slices, and let them follow edges, unless paint speaks against it.
 
-        Painted slices are where the network learned what to say, so that averaging looks a little worse there than it is.
+        Thin things are lost by the first, what is no lighter or darker than what is beside it by the second. Painted slices are
+        where the network learned what to say, so that averaging looks a little worse there than it is.
         """
         painted = len(self.examples.labels)
-        if not self.new or painted in (0, self._smoothing_chosen_for):
+        seen, steps = self._smoothing_chosen
+        if not self.new or not painted or not self.steps or (painted == seen and self.steps < 2 * steps):
             return
-        self._smoothing_chosen_for = painted
-        self.smooth_mm = self._chosen_smoothing(self._some_paint(_SMOOTHED))
+        self._smoothing_chosen = painted, self.steps
+        judged = self._some_paint(_SMOOTHED)
+        said = {place: self.averaged(place, 0.0) for place in judged}
+        agreed, self.smooth_mm = self._agreement(judged, _best(said)), 0.0
+        if not all(self.examples.painted[number].volume.is_frames for number, _ in judged):
+            averaged = {place: self.averaged(place, _SMOOTH_MM) for place in judged}
+            found = self._agreement(judged, _best(averaged))
+            if not _lost(agreed, found, _LOST):
+                said, agreed, self.smooth_mm = averaged, found, _SMOOTH_MM
+        followed = {place: self._followed(place, chances) for place, chances in said.items()}
+        self.follow_edges = not _lost(agreed, self._agreement(judged, _best(followed)), _LOST_AT_EDGES)
 
-    def _chosen_smoothing(self, judged: dict[Place, torch.Tensor]) -> float:
-        if all(self.examples.painted[number].volume.is_frames for number, _ in judged):
-            return 0.0
-        alone, averaged = (
-            self._agreement(judged, {place: self.averaged(place, width).argmax(0) for place in judged})
-            for width in (0.0, _SMOOTH_MM)
-        )
-        lost = [alone[label] - averaged[label] for label in alone]
-        return _SMOOTH_MM if max(lost, default=0.0) < _LOST else 0.0
+    def smoothed(self, place: Place) -> torch.Tensor:
+        """(classes, rows, columns) chances of a slice, averaged with its neighbours', up to the edges that it shows."""
+        chances = self.averaged(place, self.smooth_mm)
+        return self._followed(place, chances) if self.follow_edges else chances
+
+    def _followed(self, place: Place, chances: torch.Tensor) -> torch.Tensor:
+        return follow_edges(chances[None], self.examples.slice(place).image[None])[0]
+
+    @property
+    def views(self) -> dict[str, Any]:
+        """How the model looks at images: what `ModelSpec` calls by the same names."""
+        return {"mirror": self.mirror, "smooth_mm": self.smooth_mm, "follow_edges": self.follow_edges}
 
     def averaged(self, place: Place, smooth_mm: float) -> torch.Tensor:
         """(classes, rows, columns) chances of a slice, averaged with those of its neighbours."""
@@ -358,7 +353,7 @@ class Learner:
 
     def preview(self, place: Place) -> tuple[Preview, float]:
         """Labels and uncertainty of a slice, and what painting it is expected to teach."""
-        chances = self.averaged(place, self.smooth_mm)
+        chances = self.smoothed(place)
         uncertain = self.doubt(chances)
         labels = self.examples.to_labels(chances.log(), place)
         shown = self.examples.to_slice(uncertain, place)
@@ -382,6 +377,15 @@ class Learner:
         """Uncertain pixels of a slice that nothing is known of."""
         labels = self.examples.labels.get(place)
         return float(uncertain.sum() if labels is None else uncertain[labels == IGNORE].sum())
+
+
+def _best(chances: Mapping[Place, torch.Tensor]) -> dict[Place, torch.Tensor]:
+    return {place: of_slice.argmax(0) for place, of_slice in chances.items()}
+
+
+def _lost(before: Mapping[int, float], after: Mapping[int, float], tolerated: float) -> bool:
+    """Whether a class agrees so much less with its paint than before."""
+    return any(before[label] - after[label] >= tolerated for label in before)
 
 
 def entropy(chances: torch.Tensor) -> torch.Tensor:

@@ -114,6 +114,7 @@ def _adapted(name: str, volume: Volume, spec: ModelSpec) -> Start:
         preprocessing=model.spec.preprocessing,
         mirror=model.spec.mirror,
         smooth_mm=model.spec.smooth_mm,
+        follow_edges=model.spec.follow_edges,
         licence=model.spec.licence,
         training={"started_from": model.spec.name},
     )
