@@ -15,6 +15,7 @@ from napari_lungseg.models.catalog import load_model
 from napari_lungseg.models.exchange import how_to_use
 from napari_lungseg.models.spec import ModelSpec
 from napari_lungseg.phantom import thorax_ct
+from napari_lungseg.segmentation import random_walk
 from napari_lungseg.segmentation.across import slice_positions, weights_of
 from napari_lungseg.segmentation.predict import SegmentSettings
 from napari_lungseg.segmentation.preprocess import (
@@ -103,6 +104,28 @@ def test_a_model_that_follows_edges_does_so_whatever_the_batches(
     assert (found.array != segment(volume, without, settings=PLAIN, device="cpu").array).any()
     view, turn = volume.reoriented()
     assert np.array_equal(found.array, turn.undo(step_by_step(path, view)))
+
+
+@pytest.mark.parametrize("fails_at", [1, 3, 6])
+def test_memory_that_runs_out_on_the_way_costs_no_slice(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fails_at: int
+) -> None:
+    volume, _ = thorax_ct((7, 64, 80), spacing=(3.0, 5.0, 4.5), seed=3)
+    path = save_tiny(tmp_path, name="following", smooth_mm=4.0, follow_edges=True)
+    wanted = segment(volume, path, settings=PLAIN, device="cpu").array
+    calls = 0
+
+    def short_of_memory(chances: torch.Tensor, images: torch.Tensor) -> torch.Tensor:
+        nonlocal calls
+        calls += 1
+        if calls == fails_at:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return follow_edges(chances, images)
+
+    monkeypatch.setattr(random_walk, "follow_edges", short_of_memory)
+    found = segment(volume, path, settings=replace(PLAIN, batch_size=3), device="cpu")
+    assert calls > 7 and any(finding.code == "out-of-memory" for finding in found.findings)
+    assert np.array_equal(found.array, wanted)
 
 
 def step_by_step(path: Path, view: Volume) -> np.ndarray:

@@ -319,7 +319,8 @@ class _Run:
             self.across.add(z, chances_from_network(score, box, shape, steps))
             self.waiting[z] = image, box
         for z, chances in self.across.finished():
-            labels[z] = best_class(self._followed(chances, *self.waiting.pop(z))).cpu().numpy()
+            labels[z] = best_class(self._followed(chances, *self.waiting[z])).cpu().numpy()
+            del self.waiting[z]  # not before: memory may have run out, and the slice comes again
 
     def _followed(self, chances: torch.Tensor, image: torch.Tensor, box: Box) -> torch.Tensor:
         """(classes, y, x) chances of a slice, spread up to the edges that the network is shown, if the model does that."""
