@@ -486,6 +486,7 @@ def test_pause_stop_and_resume(trainer: Any, process: FakeProcess, qtbot: Any) -
     process.tell_round(3)
     training.pause_button.click()
     assert process.calls[-1] == "pause" and training.pause_button.text() == "Resume"
+    assert training.train_button.text() == "Paused" and "after Resume" in trainer.run.about_preview
     process.updates.clear()
     paint(layer_of(trainer), 5, 1)
     training.pause_button.click()

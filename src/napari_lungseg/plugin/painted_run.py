@@ -146,7 +146,7 @@ class PaintedRun(QObject):
             )
             return "" if self.model is None else f"This slice: {waits}"
         if number is None:
-            return "This slice: the preview comes with the next round"
+            return f"This slice: the preview comes with the next round{', after Resume' if self.is_paused else ''}"
         newest = self.rounds[-1].number if self.rounds else 0
         return f"This slice: round {number}" + ("" if number >= newest else ", renewed with the next one (faint)")
 

@@ -34,7 +34,10 @@ class StartBox(QWidget):
         self.box = QComboBox()
         self.box.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
         self.box.setMinimumContentsLength(_WIDTH)
-        self.box.setToolTip("A model knows its classes already and learns yours beside them; from scratch takes longer")
+        self.box.setToolTip(
+            "A model knows such images already. Of its own classes it keeps those that are in the table (Add known class). "
+            "From scratch takes longer."
+        )
         pick = QToolButton()
         pick.setText("…")
         pick.setToolTip("Start from a model file (.safetensors)")

@@ -67,7 +67,7 @@ class TrainBox(QGroupBox):
 
     def enable(self, *, running: bool, paused: bool, stopping: bool, ready: bool, resumable: bool) -> None:
         """Offer what can be done now."""
-        self.train_button.setText("Training …" if running else "Train")
+        self.train_button.setText("Paused" if paused else "Training …" if running else "Train")
         self.train_button.setEnabled(ready and not running)
         resume = paused or (resumable and not running)
         self.pause_button.setText("Resume" if resume else "Pause")
