@@ -15,7 +15,7 @@ import fake_training
 import numpy as np
 import pytest
 from fake_training import MODEL, make_painted
-from qtpy.QtCore import QTimer
+from qtpy.QtCore import QCoreApplication, QEvent, QTimer
 
 from napari_lungseg.errors import TrainingDataError, TrainingProcessError
 from napari_lungseg.plugin.training_process import ARGUMENTS, MODEL_FILE, PATIENCE_MS, TrainingProcess
@@ -339,6 +339,15 @@ def test_closed_down_it_is_gone_and_calls_nobody(bench: Bench, start: str | None
     bench.process.close_down()
     bench.begin("counting")
     assert len(bench.heard) == count and bench.process.process_id == 0 and not bench.process.is_training
+
+
+def test_deleted_by_qt_it_is_gone_and_closing_down_harms_nothing(bench: Bench) -> None:
+    bench.begun("counting")
+    pid = bench.process.process_id
+    bench.process.deleteLater()
+    QCoreApplication.sendPostedEvents(None, QEvent.Type.DeferredDelete)
+    bench.qtbot.waitUntil(lambda: not is_alive(pid), timeout=5_000)
+    bench.process.close_down()
 
 
 def test_closed_down_by_whom_it_tells_it_tells_no_more(bench: Bench) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from qtpy.compat import isalive
 from qtpy.QtCore import QCoreApplication, QObject, QProcess, QTimer, Signal  # type: ignore[attr-defined]
 
 from .. import errors
@@ -192,6 +193,9 @@ class TrainingProcess(QObject):
         """Kill the process and call nobody any more, for good."""
         self._closed = True
         self._training = self._ready = False
+        # A program ended without closing its window: Qt has deleted all, the process among it.
+        if not isalive(self):  # type: ignore[no-untyped-call]
+            return
         self.blockSignals(True)
         self._patience.stop()
         process, self._process = self._process, None
