@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -22,8 +23,9 @@ from napari_lungseg.cohort.folder import (
     CohortFolder,
     write_json,
 )
-from napari_lungseg.cohort.review import training_folder
+from napari_lungseg.cohort.review import keep_draft, training_folder
 from napari_lungseg.cohort.rows import empty_row, worst_first
+from napari_lungseg.plugin import review_draft
 from napari_lungseg.plugin.review_widget import ReviewWidget
 from napari_lungseg.plugin.shortcuts import KEYS
 from napari_lungseg.training.work import image_hash, open_work
@@ -207,6 +209,33 @@ def test_changes_that_are_undone_or_discarded_are_kept_nowhere(
         widget.draft.keep()
         assert not list(folder.case("bad").glob("draft*"))
     assert case_of(widget) == "fair"
+
+
+def test_a_change_undone_while_it_is_written_is_kept_when_it_is_made_again(
+    widget: ReviewWidget, qtbot: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The late end of the first writing said that the second was on the disk already."""
+
+    def slowly(*of: Any) -> None:
+        keep_draft(*of)
+        time.sleep(0.5)
+
+    monkeypatch.setattr(review_draft, "keep_draft", slowly)
+    folder = make_cohort(tmp_path)
+    opened(widget, qtbot, folder)
+    press(widget, qtbot, "next case")
+    before = widget.shown.labels.data.copy()
+    draft = folder.case("bad", DRAFT)
+    widget.shown.labels.data[2] = 1
+    widget.draft.keep()
+    qtbot.waitUntil(draft.is_file, timeout=60_000)
+    widget.shown.labels.data[:] = before
+    widget.draft.keep()
+    assert not draft.exists()
+    qtbot.wait(800)
+    widget.shown.labels.data[2] = 1
+    widget.draft.keep()
+    qtbot.waitUntil(draft.is_file, timeout=5_000)
 
 
 def test_another_cohort_is_opened_once_changes_are_saved(

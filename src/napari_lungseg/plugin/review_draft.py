@@ -67,8 +67,9 @@ class Draft:
         if folder is None or shown is None:
             return None
         if not shown.is_edited:
-            self._stored = None
-            discard_draft(folder, shown.opened.case)
+            with self._writing:  # one that is just being written would be taken for kept afterwards
+                self._stored = None
+                discard_draft(folder, shown.opened.case)
             return None
         if self._stored is not None and np.array_equal(self._stored, shown.labels.data):
             return None
