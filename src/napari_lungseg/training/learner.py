@@ -86,10 +86,8 @@ class Learner:
         """How far chances are averaged over the slices of a stack (`choose_smoothing`)."""
         self.follow_edges = start.spec.follow_edges
         """Whether chances are spread over pixels that look alike (`choose_smoothing`)."""
-        self._smoothing_chosen = (
-            0,
-            0,
-        )  # painted slices and steps: it is slow, and done again when there are others or twice as many
+        # For so many painted slices, after so many steps: it is slow, and done again when there are others or twice as many.
+        self._smoothing_chosen = 0, 0
         self._known: dict[Place, torch.Tensor] = {}
         self._queue: list[Place] = []
         self._elsewhere = spread(examples.places)[:_ELSEWHERE]
